@@ -1,0 +1,21 @@
+"""The root of every error that Sweeplane raises on purpose.
+
+    SweeplaneError          exit code 1: ours, or the machine's
+    └── UserError           exit code 2: something the user can mend; the message says how
+
+Only `sweeps.cli` catches them; it prints the message without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class SweeplaneError(Exception):
+    """A failure that ends the command; `exit_code` is the process's exit code."""
+
+    exit_code = 1
+
+
+class UserError(SweeplaneError):
+    """A mistake in what the user gave: where, what was given, what is allowed, what to do."""
+
+    exit_code = 2
