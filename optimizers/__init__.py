@@ -1,0 +1,59 @@
+"""Optimization algorithms, each written once: drop-in `torch.optim` classes and K lanes at a time.
+
+    from optimizers import AdamW                 # torch's name, torch's arguments
+    from optimizers import RULES, SCHEDULES      # the registries, with defaults and search spaces
+    from optimizers.lr_scheduler import CosineAnnealingLR
+
+`RULES`, `SCHEDULES`, `Hyper`, `Rule`, `Schedule` and `search_space` come without torch, whose
+import takes more than a second; the other names bring it in on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from optimizers.rule import Hyper, Rule
+from optimizers.rules import RULES
+from optimizers.schedules import SCHEDULES
+from optimizers.schedules.schedule import Schedule
+from optimizers.spaces import search_space
+
+if TYPE_CHECKING:
+    from optimizers.drop_in import SGD, SGDW, Adam, AdamW, build_optimizer
+    from optimizers.lanes import LaneOptimizer
+    from optimizers.lr_scheduler import ScheduleLR, build_scheduler
+
+__all__ = [
+    "RULES",
+    "SCHEDULES",
+    "SGD",
+    "SGDW",
+    "Adam",
+    "AdamW",
+    "Hyper",
+    "LaneOptimizer",
+    "Rule",
+    "Schedule",
+    "ScheduleLR",
+    "build_optimizer",
+    "build_scheduler",
+    "search_space",
+]
+
+_NEEDS_TORCH = {
+    "SGD": "drop_in",
+    "SGDW": "drop_in",
+    "Adam": "drop_in",
+    "AdamW": "drop_in",
+    "LaneOptimizer": "lanes",
+    "ScheduleLR": "lr_scheduler",
+    "build_optimizer": "drop_in",
+    "build_scheduler": "lr_scheduler",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(f"optimizers.{_NEEDS_TORCH[name]}"), name)
+    raise AttributeError(f"module 'optimizers' has no attribute '{name}'")
