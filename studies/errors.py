@@ -2,6 +2,7 @@
 
     SweeplaneError          exit code 1: ours, or the machine's
     └── UserError           exit code 2: something the user can mend; the message says how
+        └── NoStudiesError  the database has no studies yet
 
 Only `sweeps.cli` catches them; it prints the message without a traceback.
 """
@@ -19,3 +20,7 @@ class UserError(SweeplaneError):
     """A mistake in what the user gave: where, what was given, what is allowed, what to do."""
 
     exit_code = 2
+
+
+class NoStudiesError(UserError):
+    """The database at a storage URL does not exist yet, or has no studies' tables."""

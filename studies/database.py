@@ -1,0 +1,162 @@
+"""Which database a URL means, how it is connected to, and what its errors mean to the user.
+
+SQLite: WAL, `synchronous = NORMAL`, foreign keys on, 30 s of patience for another writer. The
+driver's own transaction control is off (`isolation_level = None`): a transaction that will write
+says `BEGIN IMMEDIATE`, since one that begins by reading cannot wait for the write lock later
+("database is locked"); a reading one says `BEGIN` and sees one snapshot.
+
+PostgreSQL: psycopg 3, with 2 s to connect.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from studies.errors import NoStudiesError, UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+BUSY_SECONDS = 30
+CONNECT_SECONDS = 2
+
+_FORMS = "sqlite:///sweeps.db or postgresql+psycopg://user:password@host/database"
+_INSTALL = "pip install 'sweeplane[postgres]'"
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+
+# What the driver says -> what to do. The first that matches counts.
+_ADVICE = (
+    ("not a database", "Give another file, or move this one away."),
+    ("readonly", "Make the file and its folder writable, or give another file."),
+    ("unable to open", "Give a file in a folder that exists and is writable."),
+    ("disk is full", "Free some space."),
+    ("locked", "Another process holds the database; end it or wait for it."),
+    ("password", "Check the user and the password in the URL."),
+    ("does not exist", "Create it, or give the name of one that exists."),
+    ("permission denied", "Give this user the right to create tables in this database."),
+    ("", "Is the server running, and are host and port right?"),
+)
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a database that can hold studies, its driver installed.
+
+    Raises:
+        UserError: it cannot be read, its dialect is not known, its driver is not installed. No
+            message holds a password.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise UserError(
+            f"storage URL '{_masked(text)}' cannot be read. Write {_FORMS}; "
+            "percent-encode the characters @ : / ? # in a password."
+        ) from None
+    if url.drivername not in _DRIVERS:
+        near = difflib.get_close_matches(url.drivername, _DRIVERS[3:], n=1, cutoff=0.5)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UserError(
+            f"storage URL '{shown(url)}': '{url.drivername}' is unknown.{hint} Write {_FORMS}."
+        )
+    try:
+        url.get_dialect().import_dbapi()
+    except (ImportError, NoSuchModuleError) as error:
+        raise UserError(
+            f"storage URL '{shown(url)}': the driver of '{url.drivername}' is not installed "
+            f"({error}). Write postgresql+psycopg:// and run {_INSTALL}."
+        ) from None
+    return url
+
+
+def check_file(url: URL, *, create: bool) -> None:
+    """Refuses a SQLite URL whose file cannot be opened, before anything is created.
+
+    Raises:
+        UserError: in memory, a folder, in a folder that is missing or not writable, or (unless
+            `create`) a file that does not exist.
+    """
+    if url.get_backend_name() != "sqlite":
+        return
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise UserError(
+            f"storage URL '{shown(url)}' names no plain file, and a study must outlive its "
+            "process. Write sqlite:///sweeps.db."
+        )
+    path = Path(url.database)
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UserError(f"storage '{path}' is a folder. Give a file, such as {path / 'sweeps.db'}.")
+    if path.exists():
+        return
+    if not create:
+        raise NoStudiesError(
+            f"storage '{path}' does not exist, so it holds no studies. "
+            "Start one with `sweeps run FILE`, or give another --storage."
+        )
+    if not folder.is_dir():
+        raise UserError(f"storage '{path}': the folder '{folder}' does not exist. Create it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"storage '{path}': the folder '{folder}' is not writable.")
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: without any password."""
+    return _masked(url.render_as_string(hide_password=True))
+
+
+def _masked(text: str) -> str:
+    text = re.sub(r"(://[^/?#@:]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """The arguments of `create_engine` that every engine on `url` has, ours and Optuna's."""
+    if url.get_backend_name() == "sqlite":
+        patience = float(str(url.query.get("timeout", BUSY_SECONDS)))
+        return {
+            "connect_args": {"timeout": patience, "isolation_level": None},
+            "pool_events": [(_on_sqlite_connect, "connect")],
+        }
+    if "connect_timeout" in url.query:
+        return {}
+    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+
+
+def _on_sqlite_connect(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def make_engine(url: URL) -> Engine:
+    """Our own engine on `url`; `writing(engine)` is the same with transactions that write."""
+    engine = create_engine(url, **engine_options(url))
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def writing(engine: Engine) -> Engine:
+    """`engine` for transactions that write: on SQLite they take the write lock as they begin."""
+    return engine.execution_options(immediate=True)
+
+
+def explain(error: DBAPIError, url: URL) -> UserError:
+    """What a failure to open the database at `url` means to the user."""
+    said = str(error.orig).strip() or type(error.orig).__name__
+    detail = _masked(said.splitlines()[0])
+    if url.password:
+        detail = detail.replace(str(url.password), "***")
+    advice = next(text for sign, text in _ADVICE if sign in said.lower())
+    return UserError(f"storage '{shown(url)}' cannot be opened: {detail}. {advice}")

@@ -1,0 +1,159 @@
+"""The `sweeps` row of a study: what was asked for, where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import StudyDirection
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from studies import schema, tables
+from studies.database import shown, writing
+from studies.errors import UserError
+from studies.schema import STATUSES, Status, utc_now
+
+if TYPE_CHECKING:
+    from studies.storage import StudyStorage
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """What is written when a sweep is created, and never changed."""
+
+    spec_text: str  # the sweep file as the user wrote it
+    spec_file: str | None
+    spec: Mapping[str, Any]  # resolved, JSON-able
+    space: Mapping[str, Any]  # the space's signature, JSON-able
+    seed: int
+    environment: Mapping[str, Any]  # python, package versions, device
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study with its sweep. Times are naive UTC."""
+
+    study_id: int
+    name: str
+    record: SweepRecord
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+
+
+def create_sweep(
+    storage: StudyStorage, name: str, directions: Sequence[str], record: SweepRecord
+) -> int:
+    """Creates a study and its sweep in one transaction, status `new`.
+
+    Args:
+        storage: the study DB.
+        name: the study's, unique in it.
+        directions: "minimize" or "maximize", one an objective.
+        record: what was asked for.
+
+    Returns:
+        The study's id.
+
+    Raises:
+        UserError: a study of that name exists.
+    """
+    try:
+        with writing(storage.engine).begin() as connection:
+            study_id = _insert_study(connection, name, directions)
+            connection.execute(
+                insert(schema.sweeps).values(
+                    study_id=study_id,
+                    status="new",
+                    created_at=utc_now(),
+                    updated_at=utc_now(),
+                    **asdict(record),
+                )
+            )
+    except IntegrityError as error:
+        raise UserError(
+            f"a study '{name}' exists already in {shown(storage.url)}. Give another --name."
+        ) from error
+    return study_id
+
+
+def _insert_study(connection: Connection, name: str, directions: Sequence[str]) -> int:
+    study_id: int = connection.execute(
+        insert(tables.studies).values(study_name=name).returning(tables.studies.c.study_id)
+    ).scalar_one()
+    rows = [
+        {
+            "study_id": study_id,
+            "objective": objective,
+            "direction": StudyDirection[direction.upper()],
+        }
+        for objective, direction in enumerate(directions)
+    ]
+    connection.execute(insert(tables.directions), rows)
+    return study_id
+
+
+def get_sweep(storage: StudyStorage, name: str) -> Sweep | None:
+    """The sweep of the study `name`; None when there is no such study, or a plain Optuna one."""
+    query = _sweeps().where(tables.studies.c.study_name == name)
+    with storage.engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _sweep(row)
+
+
+def list_sweeps(storage: StudyStorage) -> list[Sweep]:
+    """Every sweep, the oldest first."""
+    with storage.engine.connect() as connection:
+        rows = connection.execute(_sweeps().order_by(schema.sweeps.c.study_id)).all()
+    return [_sweep(row) for row in rows]
+
+
+def set_status(storage: StudyStorage, study_id: int, status: Status) -> None:
+    """Writes where the sweep stands; `studies.schema` says which status follows which.
+
+    Raises:
+        ValueError: no such status.
+        KeyError: no such sweep.
+    """
+    if status not in STATUSES:
+        raise ValueError(f"status is '{status}', not one of {', '.join(STATUSES)}")
+    with writing(storage.engine).begin() as connection:
+        changed = connection.execute(
+            update(schema.sweeps)
+            .where(schema.sweeps.c.study_id == study_id)
+            .values(status=status, updated_at=utc_now())
+        )
+    if changed.rowcount == 0:
+        raise KeyError(f"no sweep has the study id {study_id}")
+
+
+def _sweeps() -> Any:
+    return select(schema.sweeps, tables.studies.c.study_name).join_from(
+        schema.sweeps, tables.studies, schema.sweeps.c.study_id == tables.studies.c.study_id
+    )
+
+
+def _sweep(row: Row[Any]) -> Sweep:
+    record = SweepRecord(
+        spec_text=row.spec_text,
+        spec_file=row.spec_file,
+        spec=row.spec,
+        space=row.space,
+        seed=row.seed,
+        environment=row.environment,
+        git_commit=row.git_commit,
+        git_dirty=row.git_dirty,
+    )
+    return Sweep(
+        study_id=row.study_id,
+        name=row.study_name,
+        record=record,
+        status=row.status,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
