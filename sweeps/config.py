@@ -1,0 +1,64 @@
+"""One trial's configuration, in effective values: what an engine trains and what a user reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every knob of one trial with its effective value (`beta1`, never `one_minus_beta1`).
+
+    `switches` are the optimizer's static switches (`nesterov`, ...); `task_args` are the factory's
+    keyword arguments that the sweep file sets or searches.
+    """
+
+    optimizer: str
+    hypers: Mapping[str, float]
+    switches: Mapping[str, str | bool]
+    schedule: str
+    schedule_hypers: Mapping[str, float]
+    average: str
+    epochs: int
+    batch_size: int
+    task_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, Scalar]:
+        """Return one name -> scalar mapping, as MLflow and the leaderboard show it.
+
+        A name that an earlier owner has already taken gets its own owner's in front
+        (`plateau.threshold`, `task.lr`); a value that is not a scalar becomes its JSON text.
+        """
+        flat: dict[str, Scalar] = {"optimizer": self.optimizer, **self.hypers, **self.switches}
+        flat["schedule"] = self.schedule
+        flat |= _apart(self.schedule_hypers, self.schedule, flat)
+        flat |= {"average": self.average, "epochs": self.epochs, "batch_size": self.batch_size}
+        return flat | _apart(self.task_args, "task", flat)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the nested, JSON-able form that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Config:
+        """Read back what `to_json` wrote."""
+        return cls(**stored)
+
+
+def scalar(value: Any) -> Scalar:
+    """Return a scalar as it is, anything else as its JSON text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value, sort_keys=True)
+
+
+def _apart(values: Mapping[str, Any], owner: str, taken: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {
+        f"{owner}.{name}" if name in taken else name: scalar(value)
+        for name, value in values.items()
+    }

@@ -1,0 +1,290 @@
+"""From a task file's `parameters` and the registries to a `Space`, with every name accounted for.
+
+A name in `parameters` is, in this order: an optimizer's or a schedule's own knob (given bare, for
+all that have it; or nested under the optimizer's or schedule's name, for that one only), a sweep
+knob (`epochs`, `batch_size`), an argument of the task's factory. Where an optimizer and a schedule
+have the same name, the bare one is the optimizer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from optimizers import RULES, SCHEDULES, Hyper, Rule
+from sweeps.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
+from sweeps.space import FRACTIONS, PRODUCT, Knob, Owner, Space
+from sweeps.space_quantiles import Weighted
+from sweeps.space_values import is_number, same, value_text
+from sweeps.spec_distributions import read_distribution
+from sweeps.spec_faults import Faults, dotted, shown
+from sweeps.yaml_lines import Path
+
+ALIASES: Mapping[str, str] = {"learning_rate": "lr"}
+SWEEP_KNOBS = ("epochs", "batch_size")
+
+
+@dataclass
+class Entry:
+    """One entry of `parameters`: what it says (None: it is wrong), where, and whether it counts."""
+
+    distribution: Distribution | None
+    path: Path
+    used: bool = False
+
+
+@dataclass
+class Entries:
+    """All entries of `parameters`: bare ones under scope None, nested ones under their owner."""
+
+    of: dict[tuple[str | None, str], Entry] = field(default_factory=dict)
+
+    def take(self, scope: str, name: str, *, bare: bool = True) -> Entry | None:
+        """Return the entry for one owner's knob, the nested one first, and mark it as used."""
+        own = self.of.get((scope, name))
+        general = self.of.get((None, name)) if bare else None
+        for entry in filter(None, (own, general)):
+            entry.used = True
+        return own or general
+
+
+def read_entries(raw: Any, faults: Faults) -> Entries:
+    """Read every entry of `parameters`, noting what is wrong in it."""
+    entries = Entries()
+    if isinstance(raw, Mapping):
+        _read_scope(raw, None, ("parameters",), entries, faults)
+    elif raw is not None:
+        faults.add(("parameters",), "parameters must be a mapping of names to what they may be")
+    return entries
+
+
+def _read_scope(
+    raw: Mapping[str, Any], scope: str | None, path: Path, entries: Entries, faults: Faults
+) -> None:
+    for name, value in raw.items():
+        place = (*path, name)
+        if isinstance(value, Mapping) and "parameters" in value:
+            _read_nested(name, value, scope, place, entries, faults)
+            continue
+        entry = Entry(read_distribution(value, place, faults), place)
+        knob = ALIASES.get(name, name)
+        if (scope, knob) in entries.of:
+            first = entries.of[scope, knob].path
+            text = f"{dotted(place)} and {dotted(first)} (line {faults.line(first)}) are one knob"
+            faults.add(place, f"{text}; keep one")
+        else:
+            entries.of[scope, knob] = entry
+
+
+def _read_nested(
+    name: str,
+    value: Mapping[str, Any],
+    scope: str | None,
+    path: Path,
+    entries: Entries,
+    faults: Faults,
+) -> None:
+    inner = value["parameters"]
+    if scope is not None or name not in {**RULES, **SCHEDULES}:
+        text = f"{dotted(path)} has parameters of its own, which only optimizers and schedules have"
+        faults.add(path, text)
+    elif len(value) > 1 or not isinstance(inner, Mapping):
+        faults.add(path, f"{dotted(path)} takes one key, parameters, with a mapping")
+    else:
+        entries.of[None, name] = Entry(None, path)
+        _read_scope(inner, name, (*path, "parameters"), entries, faults)
+
+
+@dataclass
+class SpaceBuilder:
+    """Builds the knobs of the chosen optimizers, schedules and of the task."""
+
+    entries: Entries
+    faults: Faults
+    grid: bool
+    decay: str | None
+
+    def build(
+        self,
+        optimizers: tuple[str, ...],
+        schedules: tuple[str, ...],
+        averages: tuple[str, ...],
+        task_args: Mapping[str, Any],
+        arguments: Iterable[str],
+    ) -> Space:
+        """Return the space; `arguments` are the names that `parameters` may give the factory."""
+        own = [knob for name in optimizers for knob in self._optimizer(name, len(optimizers) > 1)]
+        names = {knob.name for knob in own}
+        for name in schedules:
+            own += self._schedule(name, names, prefixed=len(schedules) > 1)
+        task = [
+            Knob(name, Owner("task"), Categorical((value,)), "yours")
+            for name, value in task_args.items()
+        ]
+        for name in task_args:
+            self.entries.take("task", name)
+        sweep = self._plain("sweep", SWEEP_KNOBS)
+        task += self._plain("task", [a for a in arguments if a not in SWEEP_KNOBS])
+        return Space((*sweep, *own, *task), optimizers, schedules, averages)
+
+    def _plain(self, kind: str, names: Iterable[str]) -> list[Knob]:
+        knobs = []
+        for name in names:
+            entry = self.entries.of.get((None, name))
+            if entry is None or entry.used:
+                continue
+            entry.used = True
+            if entry.distribution is None:
+                continue
+            bounds = entry.distribution.bounds()
+            if kind == "sweep" and not (entry.distribution.whole() and bounds and bounds[0] >= 1):
+                text = f"takes whole numbers of 1 or more, not {entry.distribution.describe()}"
+                self.faults.add(entry.path, f"{dotted(entry.path)} {text}")
+            knobs.append(Knob(name, Owner(kind), entry.distribution, "yours"))
+        return knobs
+
+    def _optimizer(self, which: str, prefixed: bool) -> list[Knob]:
+        rule = RULES[which]
+        owner = Owner("optimizer", which)
+        prefix = f"{which}." if prefixed else ""
+        hypers = dict(rule.hypers)
+        knobs = []
+        lr_x_wd = self.entries.take(which, PRODUCT)
+        if lr_x_wd is not None and self._product_fits(rule, lr_x_wd):
+            decay = hypers.pop("weight_decay")
+            knobs.append(self._hyper(PRODUCT, decay, owner, prefix, lr_x_wd))
+        knobs += [
+            self._hyper(name, hyper, owner, prefix, self.entries.take(which, name))
+            for name, hyper in hypers.items()
+        ]
+        for name, allowed in rule.switches.items():
+            entry = self.entries.take(which, name)
+            knobs.append(self._switch(name, allowed, owner, prefix, entry))
+        if self.decay not in (None, rule.decay):
+            decided = Categorical((self.decay,))
+            knobs.append(Knob("decay", owner, decided, "yours", prefix, static=True))
+        self._switches_fit(rule, knobs)
+        return knobs
+
+    def _schedule(self, which: str, taken: Iterable[str], prefixed: bool) -> list[Knob]:
+        owner = Owner("schedule", which)
+        knobs = []
+        for name, hyper in SCHEDULES[which].hypers.items():
+            clash = name in taken
+            prefix = f"{which}." if prefixed or clash else ""
+            entry = self.entries.take(which, name, bare=not clash)
+            in_epochs = next((e for e, fraction in FRACTIONS.items() if fraction == name), None)
+            converted = self.entries.take(which, in_epochs) if in_epochs else None
+            if in_epochs and converted is not None:
+                if entry is not None:
+                    self._both(converted, entry)
+                knobs.append(self._hyper(in_epochs, hyper, owner, prefix, converted))
+            else:
+                knobs.append(self._hyper(name, hyper, owner, prefix, entry))
+        return knobs
+
+    def _hyper(
+        self, name: str, hyper: Hyper, owner: Owner, prefix: str, entry: Entry | None
+    ) -> Knob:
+        if entry is None or entry.distribution is None:
+            fixed = self.grid or not hyper.searched
+            standard = Categorical((hyper.default,)) if fixed else default_distribution(hyper)
+            return Knob(name, owner, standard, "default", prefix)
+        problem = hyper_problem(name, hyper, entry.distribution)
+        if problem:
+            self.faults.add(entry.path, f"{dotted(entry.path)}: {problem}")
+        return Knob(name, owner, entry.distribution, "yours", prefix)
+
+    def _switch(
+        self,
+        name: str,
+        allowed: tuple[object, ...],
+        owner: Owner,
+        prefix: str,
+        entry: Entry | None,
+    ) -> Knob:
+        if entry is None or entry.distribution is None:
+            return Knob(name, owner, Categorical((allowed[0],)), "default", prefix, static=True)
+        values: tuple[object, ...] = (entry.distribution.describe(),)
+        if isinstance(entry.distribution, Categorical | Weighted):
+            values = entry.distribution.values
+        wrong = [value for value in values if not any(same(value, each) for each in allowed)]
+        if wrong:
+            given, choices = value_text(wrong[0]), ", ".join(map(value_text, allowed))
+            text = f"{dotted(entry.path)}: {given} is not a value of {name}. Known: {choices}"
+            self.faults.add(entry.path, text)
+        return Knob(name, owner, entry.distribution, "yours", prefix, static=True)
+
+    def _product_fits(self, rule: Rule, lr_x_wd: Entry) -> bool:
+        where = dotted(lr_x_wd.path)
+        if (self.decay or rule.decay) != "decoupled":
+            text = f"{where} needs decoupled weight decay, and {rule.name}'s is L2"
+            remedy = "give it to the decoupled optimizers only, or set decay: decoupled"
+            self.faults.add(lr_x_wd.path, f"{text}; {remedy}")
+            return False
+        beside = self.entries.take(rule.name, "weight_decay")
+        if beside is not None:
+            self._both(lr_x_wd, beside)
+        rate = self.entries.take(rule.name, "lr")
+        bounds = rate.distribution.bounds() if rate and rate.distribution else None
+        if rate and bounds and bounds[0] <= 0:
+            self.faults.add(rate.path, f"{dotted(rate.path)} must be above 0 beside {PRODUCT}")
+        return lr_x_wd.distribution is not None
+
+    def _both(self, one: Entry, other: Entry) -> None:
+        line = self.faults.line(other.path)
+        text = f"{dotted(one.path)} stands in the place of {dotted(other.path)} (line {line})"
+        self.faults.add(one.path, f"{text}; keep one")
+
+    def _switches_fit(self, rule: Rule, knobs: list[Knob]) -> None:
+        """Note a switch that some value of another knob rules out (nesterov without momentum)."""
+        ranges = {knob.name: knob.distribution.bounds() for knob in knobs if not knob.static}
+        extremes = [
+            {name: ends[end] for name, ends in ranges.items() if ends and name in rule.hypers}
+            for end in (0, 1)
+        ]
+        for knob in knobs:
+            entry = self.entries.of.get(
+                (rule.name, knob.name), self.entries.of.get((None, knob.name))
+            )
+            if not knob.static or knob.name not in rule.switches or entry is None:
+                continue
+            for value, values in product(rule.switches[knob.name], extremes):
+                if value in (knob.distribution.grid() or ()):
+                    self._switch_fits(rule.switched({knob.name: value}), values, entry, knob.name)
+
+    def _switch_fits(
+        self, rule: Rule, values: Mapping[str, float], entry: Entry, switch: str
+    ) -> None:
+        try:
+            rule.check(values)
+        except ValueError as error:
+            if switch in str(error):
+                self.faults.add(entry.path, f"{dotted(entry.path)}: {error}")
+
+
+def default_distribution(hyper: Hyper) -> Distribution:
+    """Return the distribution over a hyperparameter's own default range."""
+    if hyper.integer:
+        return Integer(int(hyper.low), int(hyper.high))
+    if hyper.scale == "one_minus_log":
+        return OneMinusLog(hyper.low, hyper.high)
+    return Float(hyper.low, hyper.high, log=hyper.scale == "log")
+
+
+def hyper_problem(name: str, hyper: Hyper, distribution: Distribution) -> str | None:
+    """Return what is wrong with a distribution for this hyperparameter, None if nothing is."""
+    bounds = distribution.bounds()
+    if bounds is None:
+        odd = [value for value in distribution.grid() or () if not is_number(value)]
+        return f"{name} takes numbers, not {shown(odd[0]) if odd else distribution.describe()}"
+    try:
+        for bound in bounds:
+            hyper.check(name, bound)
+    except ValueError as error:
+        return str(error)
+    if hyper.integer and not distribution.whole():
+        return f"{name} takes whole numbers, not {distribution.describe()}"
+    return None

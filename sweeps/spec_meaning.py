@@ -1,0 +1,66 @@
+"""What makes the trials of a study comparable, and how two files differ in it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweeps.space_values import value_text
+from sweeps.spec_distributions import stored_distribution
+
+if TYPE_CHECKING:
+    from sweeps.spec import Spec
+
+_CHOICES = ("optimizer", "schedule", "average")
+
+
+def meaning(spec: Spec) -> dict[str, Any]:
+    """Return what a trial's value depends on, JSON-able: two files with the same may share a study.
+
+    Sampler, pruner, budget, seed and places (storage, device) may change from run to run.
+    """
+    metric = spec.metric
+    return {
+        "task": spec.task,
+        "metric": {"name": metric.name, "goal": metric.goal, "take": metric.take},
+        "epochs": spec.epochs,
+        "batch_size": spec.batch_size,
+        "precision": spec.precision,
+        "repeats": spec.repeats,
+        "space": spec.space.signature(),
+    }
+
+
+def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return each difference between two meanings: `lr: [1e-4, 0.1] log -> [1e-3, 0.1] log`."""
+    found = [
+        f"{name}: {_said(stored.get(name))} -> {_said(now.get(name))}"
+        for name in ("task", "epochs", "batch_size", "precision", "repeats")
+        if stored.get(name) != now.get(name)
+    ]
+    found += [
+        f"metric.{name}: {_said(stored['metric'].get(name))} -> {_said(value)}"
+        for name, value in now["metric"].items()
+        if stored["metric"].get(name) != value
+    ]
+    return found + list(_space_differences(stored["space"], now["space"]))
+
+
+def _space_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in _CHOICES:
+        if list(old[name]) != list(new[name]):
+            yield f"{name}: {', '.join(old[name])} -> {', '.join(new[name])}"
+    renamed = any(list(old[name]) != list(new[name]) for name in _CHOICES)
+    for label in dict.fromkeys([*old["knobs"], *new["knobs"]]):
+        before, after = old["knobs"].get(label), new["knobs"].get(label)
+        follows = renamed and (before is None or after is None)
+        if before != after and not follows:
+            yield f"{label}: {_described(before)} -> {_described(after)}"
+
+
+def _described(raw: Mapping[str, Any] | None) -> str:
+    return "not there" if raw is None else stored_distribution(raw).describe()
+
+
+def _said(value: Any) -> str:
+    return "the task's own" if value is None else value_text(value)

@@ -1,0 +1,144 @@
+"""The built-in tasks, on real data that ships with scikit-learn (no download).
+
+Each split is fixed: the same examples in train, validation and test for every seed and every
+user, stratified by class. Scaling is learned on the training examples alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sweeps.tasks.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+SPLIT_SEED = 20  # any fixed number: it names the split
+
+
+def iris_mlp(hidden: int = 16, depth: int = 1) -> Task:
+    """Fisher's iris: 150 flowers, 4 measurements, 3 species (90 / 30 / 30)."""
+    import torch.nn.functional as F
+    from sklearn.datasets import load_iris
+    from torch import nn
+
+    from sweeps.tasks.models import mlp
+
+    data = load_iris()
+    splits = _classification(data.data, data.target)
+    return Task(
+        model=lambda: mlp(4, hidden, 3, depth=depth, activation=nn.ReLU),
+        loss=F.cross_entropy,
+        epochs=60,
+        batch_size=16,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
+    )
+
+
+def digits_mlp(hidden: int = 64, depth: int = 2) -> Task:
+    """Handwritten digits: 1,797 images of 8 x 8, 10 classes (1,079 / 359 / 359), as vectors."""
+    import torch.nn.functional as F
+    from sklearn.datasets import load_digits
+    from torch import nn
+
+    from sweeps.tasks.models import mlp
+
+    data = load_digits()
+    splits = _classification(data.data, data.target)
+    return Task(
+        model=lambda: mlp(64, hidden, 10, depth=depth, activation=nn.ReLU),
+        loss=F.cross_entropy,
+        epochs=30,
+        batch_size=32,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
+    )
+
+
+def digits_cnn(channels: int = 16) -> Task:
+    """The same digits as images, for a small convolutional network with BatchNorm."""
+    import torch.nn.functional as F
+    from sklearn.datasets import load_digits
+
+    from sweeps.tasks.models import DigitsCNN
+
+    data = load_digits()
+    splits = _classification(data.data, data.target)
+    images = {name: (x.view(-1, 1, 8, 8), y) for name, (x, y) in splits.items()}
+    return Task(
+        model=lambda: DigitsCNN(channels),
+        loss=F.cross_entropy,
+        epochs=20,
+        batch_size=64,
+        train=images["train"],
+        valid=images["valid"],
+        test=images["test"],
+    )
+
+
+def exp_curve(hidden: int = 32, depth: int = 2) -> Task:
+    """Regression of y = exp(x) on [-3, 3] in steps of 0.1: 61 points (37 / 12 / 12).
+
+    Of each five neighbours three are trained on, one validates and one tests, so that all three
+    sets span the range. The loss is in units of y's variance; `mae` is in y's own units.
+    """
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from sweeps.tasks.models import mlp
+
+    x = torch.linspace(-3.0, 3.0, 61, dtype=torch.float64).unsqueeze(1)
+    y = x.exp()
+    place = torch.arange(61) % 5
+    train = (place != 1) & (place != 3)
+    x_mean, x_std = x[train].mean(), x[train].std()
+    y_mean, y_std = y[train].mean(), y[train].std()
+    inputs = ((x - x_mean) / x_std).float()
+    targets = ((y - y_mean) / y_std).float()
+
+    def mae(output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).abs().mean() * y_std.item()
+
+    return Task(
+        model=lambda: mlp(1, hidden, 1, depth=depth, activation=nn.Tanh),
+        train=(inputs[train], targets[train]),
+        valid=(inputs[place == 1], targets[place == 1]),
+        test=(inputs[place == 3], targets[place == 3]),
+        loss=F.mse_loss,
+        metrics={"mae": mae},
+        epochs=200,
+        batch_size=8,
+    )
+
+
+def _classification(
+    features: NDArray[np.float64], labels: NDArray[np.int64]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Split 60 / 20 / 20 by class; scale each feature by the training examples' mean and std."""
+    import torch
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    def split(x: Any, y: Any, size: int) -> Any:
+        return train_test_split(x, y, test_size=size, stratify=y, random_state=SPLIT_SEED)
+
+    size = round(len(labels) / 5)
+    rest_x, test_x, rest_y, test_y = split(features, labels, size)
+    train_x, valid_x, train_y, valid_y = split(rest_x, rest_y, size)
+    scaler = StandardScaler().fit(train_x)
+
+    def tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+        scaled = torch.tensor(scaler.transform(x), dtype=torch.float32)
+        return scaled, torch.tensor(y, dtype=torch.int64)
+
+    return {
+        "train": tensors(train_x, train_y),
+        "valid": tensors(valid_x, valid_y),
+        "test": tensors(test_x, test_y),
+    }

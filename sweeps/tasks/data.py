@@ -1,0 +1,161 @@
+"""How an engine reads a task's data: in order for evaluation, shuffled for training.
+
+The order of an epoch depends on (seed, epoch) only, so a trial sees the same batches in every
+engine, alone or in company, in the first run or after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from studies.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.tasks.task import Data
+
+Batch = tuple[tuple[Tensor, ...], Tensor]
+"""The model's inputs, `[B, ...]` each, and the target, `[B, ...]`."""
+
+EVALUATION_BATCH = 1024
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Share of examples whose largest logit, output `[B, C]`, is the target class `[B]`."""
+    return (output.argmax(dim=1) == target).to(torch.float32).mean()
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of everything random in one epoch (from 1; 0 = the initial weights)."""
+    return (seed * 1_000_003 + epoch) % (2**63)
+
+
+class Split(Protocol):
+    """One of a task's data sets, on the device."""
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of optimizer steps in an epoch."""
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Yield one epoch of training batches."""
+
+    def ordered(self) -> Iterator[Batch]:
+        """Yield every example once, in its own order."""
+
+
+def open_split(name: str, data: Data, device: torch.device, dtype: torch.dtype) -> Split:
+    """Put `data` on `device`, its floating-point tensors in `dtype`.
+
+    Raises:
+        UserError: the data's type is none that a task may have.
+    """
+    if isinstance(data, tuple):
+        return TensorSplit(tuple(_place(tensor, device, dtype) for tensor in data))
+    if isinstance(data, DataLoader):
+        return LoaderSplit(name, data, device, dtype)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return DatasetSplit(data, device, dtype)
+    raise UserError(
+        f"Task: {name} must be a tuple of tensors, a map-style dataset or a DataLoader, got "
+        f"{type(data).__name__}"
+    )
+
+
+class TensorSplit:
+    """Tensors that fit in the device's memory: a batch is one indexing a tensor."""
+
+    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+        self._tensors = tensors
+        self._n = len(tensors[0])
+
+    def steps(self, batch_size: int) -> int:
+        return _full_batches(self._n, batch_size)
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        steps = self.steps(batch_size)
+        order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
+        order = order[: steps * batch_size].to(self._tensors[0].device)
+        for index in order.view(steps, batch_size):
+            yield _batch([tensor[index] for tensor in self._tensors])
+
+    def ordered(self) -> Iterator[Batch]:
+        for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self._tensors), strict=True):
+            yield _batch(parts)
+
+
+class DatasetSplit:
+    """A map-style dataset, batched and shuffled here."""
+
+    def __init__(self, data: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self._data = cast(Dataset[Any], data)
+        self._n = len(data)
+        self._device, self._dtype = device, dtype
+
+    def steps(self, batch_size: int) -> int:
+        return _full_batches(self._n, batch_size)
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        self.steps(batch_size)
+        generator = torch.Generator().manual_seed(seed)
+        loader = DataLoader(
+            self._data, batch_size, shuffle=True, drop_last=True, generator=generator
+        )
+        yield from _placed(loader, self._device, self._dtype)
+
+    def ordered(self) -> Iterator[Batch]:
+        yield from _placed(DataLoader(self._data, EVALUATION_BATCH), self._device, self._dtype)
+
+
+class LoaderSplit:
+    """The user's own DataLoader: its batch size, its sampler; only the seed is ours."""
+
+    def __init__(
+        self, name: str, loader: DataLoader[Any], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        try:
+            self._steps = len(loader)
+        except TypeError:
+            raise UserError(
+                f"Task: {name} is a DataLoader without a length; a schedule needs the number of "
+                "steps in an epoch. Give its dataset a __len__"
+            ) from None
+        self._loader = loader
+        self._device, self._dtype = device, dtype
+
+    def steps(self, batch_size: int) -> int:
+        return self._steps
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        if self._loader.generator is not None:
+            self._loader.generator.manual_seed(seed)
+        yield from _placed(self._loader, self._device, self._dtype)
+
+    def ordered(self) -> Iterator[Batch]:
+        yield from _placed(self._loader, self._device, self._dtype)
+
+
+def _full_batches(n: int, batch_size: int) -> int:
+    if batch_size > n:
+        raise UserError(
+            f"batch_size {batch_size} is larger than the {n} training examples; an epoch is "
+            f"n // batch_size full batches, so at most {n} is allowed"
+        )
+    return n // batch_size
+
+
+def _placed(loader: DataLoader[Any], device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
+    for parts in loader:
+        yield _batch([_place(tensor, device, dtype) for tensor in parts])
+
+
+def _batch(parts: Any) -> Batch:
+    *inputs, target = parts
+    return tuple(inputs), target
+
+
+def _place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)

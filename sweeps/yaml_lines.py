@@ -1,0 +1,157 @@
+"""YAML 1.2 with line numbers: plain Python data, and the line on which each of its nodes stands.
+
+`1e-5` is a number, `yes` and `on` are text, `012` is twelve. A key twice in one mapping, a key that
+is not text, a tag that names a type (`!!python/...`, `!foo`) and an alias inside itself are errors.
+Anchors, aliases and merge keys (`<<: *base`) work as in YAML 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ruamel.yaml.nodes import Node
+
+Path = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf")}
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a YAML text holds: `data`, the line of every node by its path, and its errors.
+
+    `errors` are (line or None, message); `data` is None after a syntax error and in an empty text.
+    A mapping entry's line is its key's.
+    """
+
+    data: Any = None
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    errors: tuple[tuple[int | None, str], ...] = ()
+
+    def line(self, path: Path) -> int | None:
+        """Return the line of `path`, or of what encloses it where it has none (a missing key)."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return None
+
+
+def read_yaml(text: str) -> Document:
+    """Return the only document in `text`, with all errors that it has."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 1
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        return Document(errors=((line, f"this is not YAML: {problem}"),))
+    except YAMLError as error:
+        return Document(errors=((None, f"this is not YAML: {str(error).splitlines()[0]}"),))
+    except ValueError as error:
+        return Document(errors=((None, f"this is not YAML: {error}"),))
+    if root is None:
+        return Document()
+    reader = _Reader()
+    data = reader.read(root, (), frozenset())
+    return Document(data, reader.lines, tuple(reader.errors))
+
+
+class _Reader:
+    """Turns composed nodes into data, noting lines and errors."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self.errors: list[tuple[int | None, str]] = []
+
+    def read(self, node: Node, path: Path, above: frozenset[int]) -> Any:
+        """Return the data of `node`; `above` holds the ids of the nodes that enclose it."""
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        if id(node) in above:
+            self.errors.append((line, "an alias stands inside what it names"))
+            return None
+        tag = node.tag or ""
+        kind = tag.removeprefix(_TAG)
+        if kind == "map":
+            return self._mapping(node, path, above | {id(node)})
+        if kind == "seq":
+            inner = above | {id(node)}
+            return [self.read(item, (*path, i), inner) for i, item in enumerate(node.value)]
+        if kind in ("str", "int", "float", "bool", "null", "timestamp"):
+            return _scalar(kind, node.value)
+        self.errors.append(
+            (line, f"the tag {tag.replace(_TAG, '!!')} is not allowed: write plain values")
+        )
+        return None
+
+    def _mapping(self, node: Node, path: Path, above: frozenset[int]) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = key_node.value
+            if key_node.tag == _TAG + "merge":
+                merged |= self._merged(value_node, path, above)
+            elif key_node.tag != _TAG + "str":
+                self.errors.append((line, f"the key {key!r} is not text; put it in quotes"))
+            elif key in own:
+                first = self.lines[(*path, key)]
+                self.errors.append((line, f"the key '{key}' is there twice: first in line {first}"))
+            else:
+                self.lines[(*path, key)] = line
+                own[key] = self.read(value_node, (*path, key), above)
+        return merged | own
+
+    def _merged(self, node: Node, path: Path, above: frozenset[int]) -> dict[str, Any]:
+        """Return the entries that a merge key brings; of several mappings the earlier one wins."""
+        parts = node.value if node.tag == _TAG + "seq" else [node]
+        merged: dict[str, Any] = {}
+        for part in parts:
+            if part.tag != _TAG + "map" or id(part) in above:
+                line = part.start_mark.line + 1
+                self.errors.append((line, "'<<' takes a mapping or a list of mappings"))
+            else:
+                inner = _Reader()
+                merged = inner.read(part, path, above) | merged
+                self.errors += inner.errors
+                self.lines = dict(inner.lines) | self.lines
+        return merged
+
+
+def _scalar(kind: str, text: str) -> Any:
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    try:
+        if kind == "int":
+            return _whole(text)
+        if kind == "float":
+            return _real(text)
+    except ValueError:
+        return text
+    return text
+
+
+def _whole(text: str) -> int:
+    digits = text.replace("_", "")
+    based = re.fullmatch(r"([+-]?)0([xob])(.+)", digits)
+    if based is None:
+        return int(digits)
+    base = {"x": 16, "o": 8, "b": 2}[based[2]]
+    return int(based[1] + based[3], base)
+
+
+def _real(text: str) -> float:
+    lowered = text.replace("_", "").lower()
+    if lowered == ".nan":
+        return float("nan")
+    return _SPECIAL[lowered] if lowered in _SPECIAL else float(lowered)
