@@ -1,0 +1,54 @@
+"""How long a sweep goes on: trials, wall time, device-hours, failures, or a target reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+"""States that hold one of the budget's trials: finished, pruned and diverged ones count once; a
+failed trial gives its place back."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of one sweep; whichever is met first ends it.
+
+    `time` is the sweep's unpaused wall clock in seconds over relaunches, `device_seconds` the
+    trials' training seconds, `target` an objective value that ends the sweep when a trial meets it.
+    """
+
+    trials: float = math.inf
+    time: float = math.inf
+    device_seconds: float = math.inf
+    failures: float = math.inf
+    target: float | None = None
+    maximize: bool = False
+
+    def met(self, trials: Sequence[FrozenTrial], seconds: float) -> str | None:
+        """Return which limit is met, in words, given the study's trials and its wall clock."""
+        by_state = [trial.state for trial in trials]
+        failed = by_state.count(TrialState.FAIL)
+        trained = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+        if self.target is not None and any(map(self._hits, trials)):
+            return f"target {self.target:g} is reached"
+        if sum(map(by_state.count, COUNTED)) >= self.trials:
+            return f"all {self.trials:.0f} trials have run"
+        if failed >= self.failures:
+            return f"{failed} trials have failed (budget.failures)"
+        if trained >= self.device_seconds:
+            return f"{trained / 3600:.3g} device-hours are used (budget.gpu_hours)"
+        return self.out_of_time(seconds)
+
+    def out_of_time(self, seconds: float) -> str | None:
+        """Return that the wall clock is spent; unlike the other limits it ends running trials."""
+        return f"{seconds:.0f} s have passed (budget.time)" if seconds >= self.time else None
+
+    def _hits(self, trial: FrozenTrial) -> bool:
+        if trial.state != TrialState.COMPLETE or self.target is None:
+            return False
+        value: float = trial.values[0]
+        return value >= self.target if self.maximize else value <= self.target

@@ -1,0 +1,84 @@
+"""The seam between the sweep and whatever trains: `Engine` on one side, `Feed` on the other.
+
+    trials = feed.take(n)            up to n trials to start now; none = there is nothing left to do
+    stop = feed.report(points)       one evaluation of some trials -> the numbers of those to stop
+    feed.finish(outcomes)            how each trial ended
+
+An engine that was told to stop a trial ends it with `STOPPED`; the feed knows why it said so
+(pruned, out of time, draining).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sweeps.config import Config
+    from sweeps.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration to train; `seeds` has one entry a repeat, whose curves are averaged."""
+
+    number: int
+    config: Config
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of one trial at the end of `epoch` (from 1); `seconds` of training so far."""
+
+    number: int
+    epoch: int
+    values: Mapping[str, float]
+    seconds: float
+
+
+class Ending(Enum):
+    """How a trial ended, as the engine saw it."""
+
+    TRAINED = "trained"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one trial: `test` metrics when trained, `step` (optimizer updates, from 1) of the
+    first non-finite loss when diverged, `error` and `traceback` when failed.
+    """
+
+    number: int
+    ending: Ending
+    epochs: int
+    seconds: float
+    test: Mapping[str, float] = field(default_factory=dict)
+    step: int | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+
+class Feed(Protocol):
+    """What an engine sees of the sweep."""
+
+    def take(self, n: int) -> list[Trial]:
+        """Return up to `n` trials to start or take on now."""
+
+    def report(self, points: Sequence[Point]) -> set[int]:
+        """Record one evaluation of some trials; return the numbers of those to stop."""
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        """Record how trials ended."""
+
+
+class Engine(Protocol):
+    """Trains what the feed gives until it gives no more."""
+
+    def run(self, task: Task, feed: Feed) -> None:
+        """Train until `feed.take` returns nothing."""

@@ -1,0 +1,216 @@
+"""The serial engine: one trial at a time, any model, any loader. The reference for every other.
+
+A trial's curve depends on its configuration and its seeds alone: initial weights come from the
+seed, and each epoch's batches and dropout from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from optimizers import SCHEDULES, build_optimizer, build_scheduler
+from sweeps.engines.base import Ending, Feed, Outcome, Point, Trial
+from sweeps.tasks.data import Split, epoch_seed, open_split
+from sweeps.tasks.task import Task
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The curve that schedules with feedback read, by name, and which way is better."""
+
+    name: str
+    maximize: bool
+
+
+class SerialEngine:
+    """Trains one trial after the other with the drop-in optimizers.
+
+    `precision` is `float32`, `float64`, or `bf16`: float32 weights, the forward pass in autocast.
+    """
+
+    def __init__(self, device: str, precision: str, objective: Objective) -> None:
+        self._device = torch.device(device)
+        self._dtype = torch.float64 if precision == "float64" else torch.float32
+        self._autocast = precision == "bf16"
+        self._objective = objective
+
+    def run(self, task: Task, feed: Feed) -> None:
+        train = open_split("train", task.train, self._device, self._dtype)
+        valid = open_split("valid", task.valid, self._device, self._dtype)
+        test = None
+        if task.test is not None:
+            test = open_split("test", task.test, self._device, self._dtype)
+        while trials := feed.take(1):
+            for trial in trials:
+                feed.finish([self._train(task, trial, feed, train, valid, test)])
+
+    def _train(
+        self, task: Task, trial: Trial, feed: Feed, train: Split, valid: Split, test: Split | None
+    ) -> Outcome:
+        guard = _Guard()
+        end = partial(Outcome, trial.number)
+        epoch = 0
+        try:
+            replicas = guard(lambda: [self._replica(task, trial, s, train) for s in trial.seeds])
+            for epoch in range(1, trial.config.epochs + 1):
+                values = guard(partial(_epoch, replicas, epoch, valid))
+                point = Point(trial.number, epoch, values, guard.seconds)
+                stop = trial.number in feed.report([point])
+                if not all(map(math.isfinite, values.values())):
+                    step = min(replica.bad_step or math.inf for replica in replicas)
+                    return end(Ending.DIVERGED, epoch, guard.seconds, step=int(step))
+                if stop:
+                    return end(Ending.STOPPED, epoch, guard.seconds)
+            measured = {}
+            if test is not None:
+                measured = guard(partial(_test, replicas, test))
+            return end(Ending.TRAINED, epoch, guard.seconds, test=measured)
+        except _TrialError as failure:
+            return end(
+                Ending.FAILED,
+                epoch,
+                guard.seconds,
+                error=traceback.format_exception_only(failure.cause)[-1].strip(),
+                traceback="".join(traceback.format_exception(failure.cause)),
+            )
+
+    def _replica(self, task: Task, trial: Trial, seed: int, train: Split) -> _Replica:
+        return _Replica(
+            task, trial, seed, train, self._device, self._dtype, self._context, self._objective
+        )
+
+    def _context(self) -> AbstractContextManager[object]:
+        if self._autocast:
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+class _Replica:
+    """One model of a trial, its optimizer and its schedule."""
+
+    def __init__(
+        self,
+        task: Task,
+        trial: Trial,
+        seed: int,
+        train: Split,
+        device: torch.device,
+        dtype: torch.dtype,
+        context: Callable[[], AbstractContextManager[object]],
+        objective: Objective,
+    ) -> None:
+        config = trial.config
+        self._task, self._seed, self._train = task, seed, train
+        self._batch_size = config.batch_size
+        self._context, self._objective = context, objective
+        torch.manual_seed(epoch_seed(seed, 0))
+        self._model = task.model().to(device, dtype)
+        self._optimizer = build_optimizer(
+            config.optimizer, self._model.parameters(), config.hypers, config.switches
+        )
+        self._steps = train.steps(config.batch_size)
+        self._scheduler = build_scheduler(
+            config.schedule, self._optimizer, self._steps * config.epochs, config.schedule_hypers
+        )
+        self._feedback = SCHEDULES[config.schedule].feedback
+        self.bad_step: int | None = None
+
+    def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
+        """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
+        seed = epoch_seed(self._seed, epoch)
+        torch.manual_seed(seed)
+        self._model.train()
+        losses: list[Tensor] = []
+        sums: dict[str, Tensor] = {}
+        for inputs, target in self._train.shuffled(self._batch_size, seed):
+            output, loss = self._step(inputs, target)
+            losses.append(loss)
+            with torch.no_grad():
+                for name, metric in self._task.metrics.items():
+                    value = metric(output.detach(), target)
+                    sums[name] = sums[name] + value if name in sums else value
+        curve = torch.stack(losses)
+        values = {"train/loss": curve.mean().item()}
+        values |= {f"train/{name}": (total / len(losses)).item() for name, total in sums.items()}
+        values |= self.evaluate("valid", valid)
+        if not all(map(math.isfinite, values.values())):
+            bad = (~curve.isfinite()).nonzero()
+            inside = int(bad[0]) + 1 if len(bad) else self._steps
+            self.bad_step = (epoch - 1) * self._steps + inside
+        if self._feedback:
+            reached = values[self._objective.name]
+            self._scheduler.observe(-reached if self._objective.maximize else reached)
+        return values
+
+    def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Tensor, Tensor]:
+        self._optimizer.zero_grad()
+        with self._context():
+            output = self._model(*inputs)
+            loss = self._task.loss(output, target)
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        self._scheduler.step()
+        return output, loss.detach()
+
+    @torch.no_grad()
+    def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
+        """Return the loss and metrics over a whole split, each example weighing the same."""
+        self._model.eval()
+        functions = {"loss": self._task.loss, **self._task.metrics}
+        totals = dict.fromkeys(functions, 0.0)
+        count = 0
+        for inputs, target in split.ordered():
+            with self._context():
+                output = self._model(*inputs)
+                for name, function in functions.items():
+                    totals[name] += function(output, target).item() * len(target)
+            count += len(target)
+        return {f"{split_name}/{name}": total / count for name, total in totals.items()}
+
+
+class _TrialError(Exception):
+    """Something that the user's model, data or loss raised; the sweep goes on."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Guard:
+    """Runs the trial's own code: counts its seconds, and tells its errors from the sweep's."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, call: Callable[[], _T]) -> _T:
+        start = time.perf_counter()
+        try:
+            return call()
+        except Exception as error:
+            raise _TrialError(error) from error
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def _epoch(replicas: list[_Replica], epoch: int, valid: Split) -> dict[str, float]:
+    return _mean([replica.epoch(epoch, valid) for replica in replicas])
+
+
+def _test(replicas: list[_Replica], test: Split) -> dict[str, float]:
+    return _mean([replica.evaluate("test", test) for replica in replicas])
+
+
+def _mean(curves: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}

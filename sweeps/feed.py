@@ -1,0 +1,252 @@
+"""`StudyFeed`: the study as an engine sees it. Optuna's ask, report and tell end here.
+
+    take     hand out what waits, else claim a place of the budget and ask the sampler
+    report   store the points, then ask the pruner, the clocks and the drain
+    finish   one way to end a trial: outcome, value, reason, in one transaction
+
+A non-finite objective never reaches a pruner. A diverged trial is PRUNED with the constraint
+`diverged` = 1, which TPE ranks behind everything feasible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import Finish, Report, StudyStorage, SweeplaneError
+from sweeps.budget import Budget
+from sweeps.config import Config
+from sweeps.engines.base import Ending, Outcome, Point, Trial
+from sweeps.progress import Progress, Running
+
+FAILURES_IN_A_ROW = 5
+DRAINED = "drained"
+LOST = "lost"  # another process ended or took the trial; nothing more of it is written
+
+
+@dataclass(frozen=True)
+class FeedRules:
+    """What a feed does beyond storing: the sweep file's part of it."""
+
+    metric: str
+    maximize: bool
+    take: str  # best | last: which of its values is a trial's value
+    repeats: int
+    seed: int
+    min_epochs: int
+    trial_seconds: float  # limit of one trial
+    budget: Budget
+
+
+class StudyFeed:
+    """Feeds one engine from one study.
+
+    `suggest` draws a trial's configuration through the sampler, `sampler` makes the sampler for a
+    trial's number, `exhausted` says when the space has no new point (a grid), `elapsed` is the
+    sweep's wall clock in seconds, and `changed` is called when the study DB has something new.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: StudyStorage,
+        rules: FeedRules,
+        *,
+        suggest: Callable[[optuna.Trial], Config],
+        sampler: Callable[[int], optuna.samplers.BaseSampler],
+        exhausted: Callable[[Sequence[FrozenTrial]], str | None],
+        elapsed: Callable[[], float],
+        progress: Progress,
+        changed: Callable[[], None],
+    ) -> None:
+        self._study, self._storage, self._rules = study, storage, rules
+        self._suggest, self._sampler, self._exhausted = suggest, sampler, exhausted
+        self._elapsed, self._progress, self._changed = elapsed, progress, changed
+        self._ids: dict[int, int] = {}
+        self._curves: dict[int, dict[int, float]] = {}
+        self._stops: dict[int, str] = {}
+        self._unprunable: set[int] = set()
+        self._failures: list[str] = []
+        self._draining = False
+        self.ended: str | None = None
+
+    def drain(self) -> None:
+        """Let running trials end their epoch, hand them back and give out no more."""
+        self._draining = True
+
+    def take(self, n: int) -> list[Trial]:
+        taken: list[Trial] = []
+        while len(taken) < n and not self._draining:
+            trials = self._study.get_trials(deepcopy=False)
+            self.ended = self._rules.budget.met(trials, self._elapsed())
+            if self.ended is not None:
+                break
+            waiting = [t for t in trials if t.state == TrialState.WAITING]
+            if not waiting:
+                self.ended = self._exhausted(trials)
+                if self.ended is not None:
+                    break
+            trial = self._start(waiting[0]) if waiting else self._ask(len(trials))
+            if trial is not None:
+                taken.append(trial)
+        return taken
+
+    def report(self, points: Sequence[Point]) -> set[int]:
+        rows = []
+        for point in points:
+            values = dict(point.values)
+            objective = values.pop(self._rules.metric)
+            rows.append(Report(self._ids[point.number], point.epoch, objective, values))
+        for lost in self._storage.report(rows):
+            self._stops[self._number(lost)] = LOST
+        for point in points:
+            objective = point.values[self._rules.metric]
+            self._curves[point.number][point.epoch] = objective
+            self._progress.running[point.number].epoch = point.epoch
+            self._progress.running[point.number].value = objective
+            reason = self._reason_to_stop(point)
+            if reason is not None:
+                self._stops.setdefault(point.number, reason)
+        self._changed()
+        return {point.number for point in points if point.number in self._stops}
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        drained = [o for o in outcomes if self._stopped(o, DRAINED)]
+        if drained:
+            back = [self._ids[outcome.number] for outcome in drained]
+            self._storage.hand_back(self._study._study_id, back)
+        ended = [o for o in outcomes if o not in drained and not self._stopped(o, LOST)]
+        tests = [Report(self._ids[o.number], o.epochs, None, o.test) for o in ended if o.test]
+        if tests:
+            self._storage.report(tests)
+        if ended:
+            self._storage.finish([self._finish(outcome) for outcome in ended])
+        for outcome in outcomes:
+            self._forget(outcome.number)
+        self._changed()
+        self._break_crash_loop()
+
+    def _start(self, waiting: FrozenTrial) -> Trial | None:
+        """Start a trial that waits; one whose worker died in the middle of an ask is completed."""
+        if not self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
+            return None
+        if "config" in waiting.user_attrs:
+            return self._given(waiting, Config.from_json(waiting.user_attrs["config"]))
+        self._study.sampler = self._sampler(waiting.number)
+        return self._sampled(optuna.Trial(self._study, waiting._trial_id))
+
+    def _ask(self, number: int) -> Trial:
+        self._study.sampler = self._sampler(number)
+        return self._sampled(self._study.ask())
+
+    def _sampled(self, trial: optuna.Trial) -> Trial:
+        config = self._suggest(trial)
+        trial.set_user_attr("origin", "sampled")
+        trial.set_user_attr("config", config.to_json())
+        return self._given(self._storage.get_trial(trial._trial_id), config)
+
+    def _given(self, frozen: FrozenTrial, config: Config) -> Trial:
+        number = frozen.number
+        seeds = tuple(
+            int(np.random.SeedSequence((self._rules.seed, number, repeat)).generate_state(1)[0])
+            for repeat in range(self._rules.repeats)
+        )
+        self._ids[number] = frozen._trial_id
+        self._curves[number] = {}
+        if frozen.user_attrs.get("origin") == "baseline":
+            self._unprunable.add(number)
+        label = f"{config.optimizer} x {config.schedule}"
+        self._progress.running[number] = Running(label, config.epochs)
+        return Trial(number, config, seeds)
+
+    def _reason_to_stop(self, point: Point) -> str | None:
+        if self._draining:
+            return DRAINED
+        out_of_time = self._rules.budget.out_of_time(self._elapsed())
+        if out_of_time is not None:
+            self.ended = out_of_time
+            return DRAINED
+        if point.seconds >= self._rules.trial_seconds:
+            return f"{self._rules.trial_seconds:.0f} s of training (budget.trial_time)"
+        finite = all(map(math.isfinite, point.values.values()))
+        if not finite or point.number in self._unprunable:
+            return None
+        if point.epoch < self._rules.min_epochs:
+            return None
+        frozen = self._storage.get_trial(self._ids[point.number])
+        if self._study.pruner.prune(self._study, frozen):
+            return f"pruned at epoch {point.epoch}"
+        return None
+
+    def _stopped(self, outcome: Outcome, reason: str) -> bool:
+        return outcome.ending is Ending.STOPPED and self._stops.get(outcome.number) == reason
+
+    def _number(self, trial_id: int) -> int:
+        return next(number for number, known in self._ids.items() if known == trial_id)
+
+    def _finish(self, outcome: Outcome) -> Finish:
+        number = outcome.number
+        attrs: dict[str, Any] = {"epochs": outcome.epochs, "seconds": outcome.seconds}
+        constraint = 0.0
+        value = self._value(number)
+        if outcome.ending is Ending.TRAINED:
+            state, name = TrialState.COMPLETE, "complete"
+        elif outcome.ending is Ending.STOPPED:
+            state, name = TrialState.PRUNED, "pruned"
+            attrs["reason"] = self._stops[number]
+        elif outcome.ending is Ending.DIVERGED:
+            state, name = TrialState.PRUNED, "diverged"
+            attrs["reason"] = f"non-finite at step {outcome.step}"
+            attrs["diverged_step"] = outcome.step
+            constraint, value = 1.0, None
+        else:
+            state, name, value = TrialState.FAIL, "failed", None
+            attrs |= {"reason": outcome.error, "traceback": outcome.traceback}
+        attrs["outcome"] = name
+        self._count(number, name, value, outcome)
+        return Finish(
+            self._ids[number],
+            state,
+            None if value is None else [value],
+            user_attrs=attrs,
+            system_attrs={"constraints:diverged": constraint},
+        )
+
+    def _value(self, number: int) -> float | None:
+        """Return the trial's value: its best or its last one, as `metric.take` says."""
+        finite = {e: v for e, v in self._curves[number].items() if math.isfinite(v)}
+        if not finite:
+            return None
+        if self._rules.take == "last":
+            return finite[max(finite)]
+        return max(finite.values()) if self._rules.maximize else min(finite.values())
+
+    def _count(self, number: int, name: str, value: float | None, outcome: Outcome) -> None:
+        self._progress.outcomes[name] += 1
+        if name == "complete" and value is not None:
+            self._progress.saw(number, value)
+        if name == "failed":
+            self._failures.append(outcome.error or "")
+        else:
+            self._failures.clear()
+
+    def _forget(self, number: int) -> None:
+        self._progress.running.pop(number, None)
+        self._ids.pop(number, None)
+        self._curves.pop(number, None)
+        self._stops.pop(number, None)
+
+    def _break_crash_loop(self) -> None:
+        last = self._failures[-FAILURES_IN_A_ROW:]
+        if len(last) == FAILURES_IN_A_ROW and len(set(last)) == 1:
+            raise SweeplaneError(
+                f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0]}. "
+                "Mend it and run the same command again; the failed trials' places are free. "
+                f"`sweeps show {self._study.study_name} TRIAL` prints a trial's traceback"
+            )

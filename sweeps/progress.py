@@ -1,0 +1,53 @@
+"""What a running worker knows at this moment, for the live table."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Running:
+    """One trial in training."""
+
+    label: str
+    epochs: int
+    epoch: int = 0
+    value: float | None = None
+
+
+@dataclass
+class Progress:
+    """Counts since this worker started, and the best value of the whole study."""
+
+    total: float
+    done_before: int
+    maximize: bool
+    best: tuple[int, float] | None = None
+    running: dict[int, Running] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    note: str = ""
+
+    def saw(self, number: int, value: float) -> None:
+        """Note a finished trial's value."""
+        if self.best is None or ((value > self.best[1]) == self.maximize and value != self.best[1]):
+            self.best = (number, value)
+
+    @property
+    def done(self) -> int:
+        """Trials that hold a place of the budget: complete, pruned, diverged."""
+        ended = sum(n for outcome, n in self.outcomes.items() if outcome != "failed")
+        return self.done_before + ended
+
+    @property
+    def trials_per_second(self) -> float:
+        """Trials ended a second of wall clock, since this worker started."""
+        return sum(self.outcomes.values()) / max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Expected seconds to the end at today's pace; None before the first trial ended."""
+        pace = self.trials_per_second
+        return max(self.total - self.done, 0) / pace if pace else None

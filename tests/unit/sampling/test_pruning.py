@@ -1,0 +1,93 @@
+"""`early_terminate`: which epoch is the first, and who stops where."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.pruners import (
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
+
+from sweeps.pruning import bands, first_epoch, make_pruner
+from sweeps.spec_models import EarlyTerminate
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "expected"),
+    [(30, 0.0, 3), (30, 0.1, 3), (30, 0.25, 8), (5, 0.0, 1), (95, 0.0, 10), (100, 0.5, 50)],
+)
+def test_auto_is_a_tenth_of_the_epochs_and_never_before_warmup_ends(
+    epochs: int, warmup: float, expected: int
+) -> None:
+    assert first_epoch(EarlyTerminate(), epochs, warmup) == expected
+
+
+def test_a_given_first_epoch_is_taken_as_it_is() -> None:
+    assert first_epoch(EarlyTerminate(min_epochs=2), 30, 0.5) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("asha", SuccessiveHalvingPruner),
+        ("hyperband", HyperbandPruner),
+        ("median", MedianPruner),
+        ("percentile", PercentilePruner),
+        ("patience", PatientPruner),
+        ("none", NopPruner),
+    ],
+)
+def test_each_type_is_its_pruner(kind: str, expected: type) -> None:
+    assert type(make_pruner(EarlyTerminate(type=kind), 30, 3)) is expected
+
+
+def told(kind: str, curves: list[list[float]], *, min_epochs: int = 1, **rule: object) -> list[int]:
+    """Run curves one after the other; return how many epochs each was given."""
+    pruner = make_pruner(EarlyTerminate(type=kind, **rule), len(curves[0]), min_epochs)  # type: ignore[arg-type]
+    study = optuna.create_study(pruner=pruner)
+    lengths = []
+    for curve in curves:
+        trial = study.ask()
+        for epoch, value in enumerate(curve, start=1):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, curve[-1])
+        lengths.append(epoch)
+    return lengths
+
+
+def test_asha_stops_at_the_rungs() -> None:
+    """Rungs 3 and 9 of 12 epochs; the second best at a rung is not in its best third."""
+    good, fair, poor = [1.0] * 12, [2.0] * 12, [3.0] * 12
+    assert told("asha", [fair, poor, good, fair], min_epochs=3, eta=3) == [12, 3, 12, 3]
+
+
+def test_median_waits_for_its_startup_trials() -> None:
+    curves = [[1.0] * 6, [2.0] * 6, [3.0] * 6, [2.5] * 6]
+    assert told("median", curves, min_epochs=2, startup_trials=3) == [6, 6, 6, 2]
+
+
+def test_patience_counts_epochs_without_a_better_value() -> None:
+    assert told("patience", [[3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.4]], patience=3) == [6]
+
+
+def test_wandb_bands() -> None:
+    assert bands(EarlyTerminate(type="hyperband", min_iter=3), 100) == (3, 9, 27, 81)
+    assert bands(EarlyTerminate(type="hyperband", max_iter=27, s=2), 100) == (3, 9)
+
+
+def test_wandb_hyperband_lets_the_best_third_past_a_band() -> None:
+    """Band 2 is reached with the third value; of three values there the best one goes on."""
+    curves = [[1.0] * 5, [2.0] * 5, [3.0] * 5, [0.5] * 5]
+    rule = {"min_iter": 2, "strict": False}
+    # alone: threshold is its own value. Then [1, 2] -> place 0 -> 1, so 2 stops; [1, 2, 3] -> place
+    # 1 -> 2, so 3 stops; [0.5, 1, 2, 3] -> place 1 -> 1, so 0.5 goes on.
+    assert told("hyperband", curves, **rule) == [5, 3, 3, 5]
