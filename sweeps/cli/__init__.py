@@ -1,0 +1,68 @@
+"""The command line. Each command is thin: it parses, calls one function, and prints.
+
+Heavy imports (torch, MLflow, Optuna, SQLAlchemy) stand inside the commands, so that `sweeps --help`
+answers at once; `tests/unit/cli` holds that.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from sweeps.cli.catalog import optimizers, schedules, tasks
+from sweeps.cli.files import init, validate
+from sweeps.cli.results import best, export, list_studies, show, status
+from sweeps.cli.run import run
+from sweeps.cli.ui import ui
+
+
+class _Group(click.Group):
+    """The one place where Sweeplane's own errors are caught: message, no traceback, exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from studies.errors import SweeplaneError
+
+        try:
+            return super().invoke(ctx)
+        except SweeplaneError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  sweeps init --task digits-mlp            write a commented sweep.yaml
+  sweeps validate sweep.yaml               the search space, knob by knob
+  sweeps run sweep.yaml                    create or resume the study, with a live table
+  sweeps best digits                       the best configuration, ready to paste
+  sweeps ui                                MLflow's UI on this machine
+
+\b
+Shell completion: eval "$(_SWEEPS_COMPLETE=bash_source sweeps)"   (or zsh_source, fish_source)
+Exit codes: 0 done, 1 it failed, 2 something to mend in what was given, 130 stopped by Ctrl-C.""",
+)
+@click.version_option(package_name="sweeplane", prog_name="sweeps")
+def main() -> None:
+    """Find the optimizer, learning rate, betas, weight decay and schedule for your model."""
+
+
+for _command in (
+    init,
+    validate,
+    run,
+    list_studies,
+    status,
+    show,
+    best,
+    export,
+    ui,
+    optimizers,
+    schedules,
+    tasks,
+):
+    main.add_command(_command)

@@ -1,0 +1,142 @@
+"""`sweeps optimizers | schedules | tasks`: what is there, with defaults and search spaces."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweeps.cli import options, render
+
+if TYPE_CHECKING:
+    from optimizers import Hyper
+
+
+@click.command()
+@options.json_output
+def optimizers(as_json: bool) -> None:
+    """List the optimizers, their hyperparameters, defaults and search spaces.
+
+    \b
+    Examples:
+      sweeps optimizers
+      sweeps optimizers --json
+    """
+    from optimizers import RULES
+
+    if as_json:
+        render.echo_json(
+            {
+                name: {
+                    "paper": rule.paper,
+                    "decay": rule.decay,
+                    "switches": {key: list(values) for key, values in rule.switches.items()},
+                    "hyperparameters": _hypers_json(rule.hypers),
+                }
+                for name, rule in RULES.items()
+            }
+        )
+        return
+    for name, rule in RULES.items():
+        decay = f"weight decay: {rule.decay}"
+        switches = "".join(f"; {key}: {_one_of(v)}" for key, v in rule.switches.items())
+        _print_hypers(f"{name}   {rule.paper}\n{decay}{switches}", rule.hypers)
+
+
+@click.command()
+@options.json_output
+def schedules(as_json: bool) -> None:
+    """List the decay schedules, their hyperparameters, defaults and search spaces.
+
+    \b
+    Examples:
+      sweeps schedules
+      sweeps schedules --json
+    """
+    from optimizers import SCHEDULES
+
+    if as_json:
+        render.echo_json(
+            {
+                name: {
+                    "summary": _summary(schedule),
+                    "hyperparameters": _hypers_json(schedule.hypers),
+                }
+                for name, schedule in SCHEDULES.items()
+            }
+        )
+        return
+    for name, schedule in SCHEDULES.items():
+        _print_hypers(f"{name}   {_summary(schedule)}", schedule.hypers)
+
+
+@click.command()
+@options.json_output
+def tasks(as_json: bool) -> None:
+    """List the built-in tasks and what of them a sweep file can set.
+
+    \b
+    Examples:
+      sweeps tasks
+      sweeps tasks --json
+    """
+    from sweeps.tasks import TASKS, load_factory
+
+    factories = {name: load_factory(name, Path.cwd()) for name in TASKS}
+    defaults = {
+        name: {key: argument.default for key, argument in inspect.signature(f).parameters.items()}
+        for name, f in factories.items()
+    }
+    if as_json:
+        render.echo_json(
+            {
+                name: {"summary": _summary(factory), "arguments": defaults[name]}
+                for name, factory in factories.items()
+            }
+        )
+        return
+    rows = [
+        (name, _summary(factory), ", ".join(f"{k}={v}" for k, v in defaults[name].items()))
+        for name, factory in factories.items()
+    ]
+    render.console().print(render.table(["task", "what", "task_args (defaults)"], rows))
+    click.echo("Your own: task: my_model.py:factory, a function that returns a sweeps.Task.")
+
+
+def _summary(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").splitlines()[0]
+
+
+def _hypers_json(hypers: Mapping[str, Hyper]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "default": hyper.default,
+            "searched": hyper.searched,
+            "low": hyper.low,
+            "high": hyper.high,
+            "scale": hyper.scale,
+            "integer": hyper.integer,
+        }
+        for name, hyper in hypers.items()
+    }
+
+
+def _print_hypers(title: str, hypers: Mapping[str, Hyper]) -> None:
+    rows = [(name, hyper.default, _space(name, hyper)) for name, hyper in hypers.items()]
+    render.console().print(render.table(["knob", "default>", "searched in"], rows, title))
+
+
+def _space(name: str, hyper: Hyper) -> str:
+    if not hyper.searched:
+        return "not searched unless you ask"
+    if hyper.scale == "one_minus_log":
+        return f"1 - {name} log [{1 - hyper.high:.3g}, {1 - hyper.low:.3g}]"
+    kind = "whole numbers " if hyper.integer else ""
+    return f"{kind}{hyper.scale} [{hyper.low:g}, {hyper.high:g}]"
+
+
+def _one_of(values: tuple[object, ...]) -> str:
+    return " | ".join(str(value).lower() for value in values)

@@ -1,0 +1,95 @@
+"""The live table of `sweeps run`: what trains, how far it is, the best so far, when it ends."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from sweeps.cli.render import duration, number, table
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+    from sweeps.progress import Progress
+
+LINE_EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def live(progress: Progress, metric: str, *, quiet: bool) -> Iterator[None]:
+    """Show `progress` while the body runs: a live table in a terminal, else a line now and then."""
+    from sweeps.cli.render import console
+
+    screen = console()
+    if quiet:
+        yield
+    elif screen.is_terminal:
+        from rich.live import Live
+
+        with Live(
+            get_renderable=lambda: _picture(progress, metric), console=screen, refresh_per_second=4
+        ):
+            yield
+    else:
+        with _lines(progress, metric):
+            yield
+
+
+@contextmanager
+def _lines(progress: Progress, metric: str) -> Iterator[None]:
+    ended = threading.Event()
+
+    def speak() -> None:
+        while not ended.wait(LINE_EVERY_SECONDS):
+            click.echo(headline(progress, metric))
+
+    thread = threading.Thread(target=speak, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        click.echo(headline(progress, metric))
+
+
+def headline(progress: Progress, metric: str) -> str:
+    """Return one line: done, counts, pace, ETA, best."""
+    total = "" if math.isinf(progress.total) else f"/{progress.total:.0f}"
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(progress.outcomes.items()))
+    best = "-"
+    if progress.best is not None:
+        best = f"{number(progress.best[1])} (trial {progress.best[0]})"
+    return (
+        f"{progress.done}{total} trials ({counts or 'none ended yet'}), "
+        f"{progress.trials_per_second:.2f} trials/s, ETA {duration(progress.eta_seconds)}, "
+        f"best {metric} {best}"
+    )
+
+
+def _picture(progress: Progress, metric: str) -> Group:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    rows = [
+        (trial, run.label, f"{run.epoch}/{run.epochs}", run.value)
+        for trial, run in sorted(progress.running.copy().items())
+    ]
+    parts: list[RenderableType] = [
+        Text(headline(progress, metric)),
+        table(["trial>", "training", "epoch>", f"{metric}>"], rows),
+    ]
+    if math.isfinite(progress.total):
+        parts.insert(1, ProgressBar(total=progress.total, completed=progress.done, width=60))
+    if progress.note:
+        parts.append(Text(progress.note))
+    elapsed = duration(time.monotonic() - progress.started)
+    parts.append(Text(f"{elapsed}. Ctrl-C ends the epoch and hands the trial back.", style="dim"))
+    return Group(*parts)

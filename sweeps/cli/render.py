@@ -1,0 +1,89 @@
+"""How results look in a terminal: numbers, tables, sparklines, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from sweeps.json_safe import safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def echo_json(value: Any) -> None:
+    """Print `value` as JSON, NaN and infinities as the strings "NaN", "Infinity", "-Infinity"."""
+    click.echo(json.dumps(safe(value), indent=2, ensure_ascii=False))
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a value as people read it: 0.0123, 1.2e-05, adamw; a dash where there is none."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as 12 s, 3 m 20 s or 2 h 05 m."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def sparkline(values: Sequence[float], width: int = 60, low: float | None = None) -> str:
+    """Return a curve as bars, at most `width`; x marks a non-finite value.
+
+    The bars span the values' range, or start at `low`.
+    """
+    stride = max(1, math.ceil(len(values) / width))
+    shown = list(values)[::stride]
+    finite = [value for value in shown if math.isfinite(value)]
+    if not finite:
+        return "x" * len(shown)
+    bottom = min(finite) if low is None else low
+    span = (max(finite) - bottom) or 1.0
+    return "".join(
+        BARS[round((value - bottom) / span * (len(BARS) - 1))] if math.isfinite(value) else "x"
+        for value in shown
+    )
+
+
+def table(columns: Iterable[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
+    """Return a rich table; a column whose name ends in `>` is aligned to the right.
+
+    Only the last column gives way where the terminal is too narrow.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    names = list(columns)
+    for name in names:
+        justify: Literal["left", "right"] = "right" if name.endswith(">") else "left"
+        last = name is names[-1]
+        made.add_column(name.rstrip(">"), justify=justify, no_wrap=not last, overflow="fold")
+    for row in rows:
+        made.add_row(*(number(cell) for cell in row))
+    return made
+
+
+def console() -> Console:
+    """Return a console on standard output; 120 columns where that is no terminal."""
+    from rich.console import Console
+
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=120)

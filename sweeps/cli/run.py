@@ -1,0 +1,135 @@
+"""`sweeps run FILE`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sweeps.cli import options, render
+
+if TYPE_CHECKING:
+    from sweeps.launch import OpenSweep
+
+DRAINED_EXIT_CODE = 130
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Study name; default: the file's `name`, else its stem.")
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="SWEEPS_STORAGE",
+    show_envvar=True,
+    help="The study DB; default: the file's `storage`, else sqlite:///sweeps.db.",
+)
+@click.option(
+    "--tracking",
+    metavar="URI",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow's tracking store, or none; default: the file's, else sqlite:///mlflow.db.",
+)
+@click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
+@options.json_output
+def run(
+    file: Path,
+    name: str | None,
+    storage: str | None,
+    tracking: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Create the study that FILE describes, or resume it, and train until its budget is met.
+
+    Ctrl-C drains: the current epoch ends, the trial is handed back, and the same command goes on
+    later. Nothing that finished is lost by a kill either.
+
+    \b
+    Examples:
+      sweeps run sweep.yaml
+      sweeps run sweep.yaml --name second-try --device cpu
+      sweeps run sweep.yaml --tracking none --json > result.json
+    """
+    from sweeps.device import resolve_device
+    from sweeps.launch import open_sweep
+    from sweeps.spec import load_spec
+
+    overrides = {"device": device} if device else {}
+    spec = load_spec(file, overrides)
+    if spec.device.startswith("cuda"):
+        resolve_device(spec.device)
+    where = tracking or spec.tracking
+    sweep = open_sweep(spec, storage or spec.storage, name or spec.name)
+    with sweep.storage:
+        reason, drained = _train(sweep, where, quiet=as_json)
+        _summary(sweep, reason, where, as_json=as_json)
+    if drained:
+        sys.exit(DRAINED_EXIT_CODE)
+
+
+def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
+    import torch
+
+    from sweeps.cli.live import live
+    from sweeps.tracking import Follower
+    from sweeps.worker import Worker
+
+    torch.set_num_threads(1)  # one small model at a time: more threads only wait for each other
+    follower = None
+    if tracking != "none":
+        url = sweep.storage.url.render_as_string(hide_password=False)
+        follower = Follower(url, sweep.study.study_name, tracking)
+    worker = Worker(sweep, changed=follower.wake if follower else lambda: None)
+    if not quiet:
+        verb = "created" if sweep.created else "resumed"
+        click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")
+    if follower:
+        follower.start()
+    try:
+        with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
+            reason = worker.run()
+    finally:
+        if follower:
+            follower.close()
+    return reason, worker.drained
+
+
+def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> None:
+    from sweeps.cli.results import best_json, leaderboard_table
+    from sweeps.config import Config
+    from sweeps.summary import baseline_to_best, best_row, paste
+
+    name = sweep.study.study_name
+    if as_json:
+        render.echo_json({"ended": reason, **best_json(sweep.storage, name)})
+        return
+    click.echo(f"\nEnded: {reason}.\n")
+    screen = render.console()
+    screen.print(leaderboard_table(sweep.storage, name, top=10))
+    gains = baseline_to_best(sweep.storage, name)
+    if gains:
+        columns = ["metric", "your baseline>", "best>"]
+        screen.print(render.table(columns, gains, "Your baseline -> best"))
+    row = best_row(sweep.storage, name)
+    if row.config is not None:
+        click.echo(f"Best configuration (trial {row.number}):\n")
+        click.echo(f"{paste(Config.from_json(row.config))}\n")
+    click.echo(_next(name, sweep, tracking))
+
+
+def _next(name: str, sweep: OpenSweep, tracking: str) -> str:
+    lines = [
+        f"  sweeps status {name}",
+        f"  sweeps show {name} 0",
+        f"  sweeps export {name} --format csv",
+    ]
+    if tracking != "none":
+        lines.append(f"  sweeps ui --tracking {tracking}")
+    if find_spec("optuna_dashboard") is not None:
+        lines.append(f"  optuna-dashboard {sweep.storage}")
+    return "Next:\n" + "\n".join(lines)

@@ -1,0 +1,84 @@
+"""`sweeps export`: a study as CSV, JSON or Parquet.
+
+JSON has `{"study", "trials": [{"number", "outcome", "params", "value", "epochs", "seconds",
+"curves": {"valid/loss": [[1, 0.52], ...]}, ...}]}`; `params` are the effective values, `sampled`
+the study DB's own. NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+
+CSV and Parquet have one row a trial with a column a parameter (`params.lr`); Parquet has the
+curves too, as lists.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies import queries
+from sweeps.config import Config
+from sweeps.json_safe import safe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from studies import StudyStorage
+
+
+def study_json(storage: StudyStorage, study: str) -> dict[str, Any]:
+    """Return the whole study, trials in order of their numbers; non-finite floats stay floats."""
+    rows = sorted(queries.leaderboard(storage, study), key=lambda row: row.number)
+    curves = queries.curves(storage, study)
+    trials = [
+        {
+            "number": row.number,
+            "outcome": row.outcome,
+            "state": row.state,
+            "origin": row.origin,
+            "params": _effective(row.config, row.params),
+            "sampled": dict(row.params),
+            "value": row.value,
+            "epochs": row.epochs,
+            "seconds": row.seconds,
+            "reason": row.reason,
+            "test": dict(row.test),
+            "curves": curves.get(row.number, {}),
+        }
+        for row in rows
+    ]
+    return {"study": study, "trials": trials}
+
+
+def write(storage: StudyStorage, study: str, form: str, output: Path | None) -> None:
+    """Write the study to `output`, or to standard output."""
+    data = study_json(storage, study)
+    if form == "json":
+        text = json.dumps(safe(data), indent=1, ensure_ascii=False) + "\n"
+    elif form == "csv":
+        text = _frame(data, curves=False).to_csv(index=False)
+    else:
+        _frame(data, curves=True).to_parquet(output)
+        return
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _effective(config: Any, sampled: Any) -> dict[str, Any]:
+    return dict(sampled) if config is None else dict(Config.from_json(config).flat())
+
+
+def _frame(data: dict[str, Any], *, curves: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for trial in data["trials"]:
+        row = {k: v for k, v in trial.items() if not isinstance(v, dict)}
+        row |= {f"params.{name}": value for name, value in trial["params"].items()}
+        row |= trial["test"]
+        if curves:
+            for name, curve in trial["curves"].items():
+                row[f"curve.{name}"] = [float(value) for _, value in curve]
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,118 @@
+"""What a user takes home: the best configuration to paste, and baseline against best."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
+
+from studies import UserError, queries
+from sweeps.config import Config
+
+if TYPE_CHECKING:
+    from studies import StudyStorage
+    from studies.rows import TrialRow
+
+PLACES = 6  # significant digits of a pasted number
+
+
+def best_row(storage: StudyStorage, study_name: str) -> TrialRow:
+    """Return the best complete trial.
+
+    Raises:
+        UserError: no such study, or no trial of it is complete.
+    """
+    rows = queries.leaderboard(storage, study_name, top=1)
+    if not rows or rows[0].outcome != "complete":
+        raise UserError(
+            f"study '{study_name}' has no complete trial yet. See `sweeps status {study_name}`"
+        )
+    return rows[0]
+
+
+def baseline_row(storage: StudyStorage, study_name: str) -> TrialRow | None:
+    """Return the baseline's trial when it is complete."""
+    rows = queries.leaderboard(storage, study_name)
+    found = [row for row in rows if row.origin == "baseline" and row.outcome == "complete"]
+    return found[0] if found else None
+
+
+def baseline_to_best(storage: StudyStorage, study_name: str) -> list[tuple[str, float, float]]:
+    """Return (metric, baseline's value, best trial's value): the objective, then validation and
+    test metrics at the end of training. Empty while one of the two is missing.
+    """
+    baseline = baseline_row(storage, study_name)
+    if baseline is None:
+        return []
+    best = best_row(storage, study_name)
+    if baseline.value is None or best.value is None:
+        return []
+    metric = queries.status(storage, study_name).metric
+    rows = [(metric, baseline.value, best.value)]
+    curves = queries.curves(storage, study_name, {baseline.number, best.number})
+    first, second = curves[baseline.number], curves[best.number]
+    for name in sorted(first):
+        if name in second and name.startswith(("valid/", "test/")):
+            label = f"{name} (last epoch)" if name.startswith("valid/") else name
+            rows.append((label, first[name][-1][1], second[name][-1][1]))
+    return rows
+
+
+def python_code(config: Config) -> str:
+    """Return the optimizer and the schedule as code to paste, under torch's names where it can."""
+    import torch
+
+    from optimizers import SCHEDULES, build_optimizer
+
+    weight = torch.zeros(1)
+    built = build_optimizer(config.optimizer, [weight], config.hypers, config.switches)
+    kind = type(built)
+    module = "torch.optim" if hasattr(torch.optim, kind.__name__) else "optimizers"
+    parameters = inspect.signature(kind).parameters
+    given = [
+        f"{name}={_literal(value)}"
+        for name, value in built.defaults.items()
+        if name == "lr" or (name in parameters and value != parameters[name].default)
+    ]
+    lines = [f"optimizer = {module}.{kind.__name__}(model.parameters(), {', '.join(given)})"]
+    if config.schedule != "constant" or any(config.schedule_hypers.values()):
+        knobs = ", ".join(f"{k}={_literal(v)}" for k, v in config.schedule_hypers.items())
+        lines.append(
+            f'scheduler = optimizers.ScheduleLR(optimizer, "{config.schedule}", '
+            f"total_steps={config.epochs} * steps_per_epoch, {knobs})"
+            "  # step() after each optimizer step"
+        )
+        if SCHEDULES[config.schedule].feedback:
+            lines.append("# scheduler.observe(loss) at each evaluation; smaller is better")
+    return "\n".join(lines)
+
+
+def yaml_text(config: Config) -> str:
+    """Return the configuration as the `baseline` of a next sweep file."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.compat import StringIO
+
+    stream = StringIO()
+    flat = {name: _rounded(value) for name, value in config.flat().items()}
+    YAML().dump({"baseline": flat}, stream)
+    return str(stream.getvalue()).rstrip()
+
+
+def paste(config: Config) -> str:
+    """Return code and YAML together, as `sweeps best` prints them."""
+    code = "".join(f"  {line}\n" for line in python_code(config).splitlines())
+    yaml = "".join(f"  {line}\n" for line in yaml_text(config).splitlines())
+    size = f"{config.epochs} epochs, batch size {config.batch_size}"
+    return f"{code}  # {size}\n\nThe same for a sweep file:\n\n{yaml}".rstrip()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.{PLACES}g}")
+    return value
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))})"
+    return repr(_rounded(value))
