@@ -1,9 +1,9 @@
 """A whole sweep here against the loop that people write by hand with Optuna and torch.
 
 Both train the same number of trials of digits-mlp (AdamW, cosine decay, TPE, no pruning), record
-the validation loss and accuracy of each epoch in SQLite, and run on one thread. The hand-written loop
-reports the objective alone; the sweep stores four curves a trial, and test metrics. The two take
-turns; the ratio is that of a pair in one run.
+the validation loss and accuracy of each epoch in SQLite, and run on one thread. The hand-written
+loop reports the objective alone; the sweep stores four curves a trial, and test metrics. The two
+take turns; the ratio is that of a pair in one run.
 
     python benchmarks/serial.py [--trials 20] [--pairs 3] [--output benchmarks/results/serial.json]
 """

@@ -1,0 +1,86 @@
+"""`sweeps init` and `sweeps validate`, and the examples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_init_writes_a_file_that_runs(sweeps: Callable[..., Any], tmp_path: Path) -> None:
+    done = sweeps("init", "--yes", "--task", "iris-mlp", "--trials", "3")
+    assert done.code == 0, done.err
+    assert "Next: sweeps validate sweep.yaml; sweeps run sweep.yaml" in done.out
+    text = (tmp_path / "sweep.yaml").read_text()
+    assert "optimizer: [adamw, sgd]" in text
+    ran = sweeps("run", "sweep.yaml", "--tracking", "none", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["ended"] == "all 3 trials have run"
+
+
+def test_init_overwrites_nothing_and_leaves_no_wrong_file(
+    sweeps: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text("mine")
+    refused = sweeps("init", "--yes")
+    assert refused.code == 2
+    assert "sweep.yaml exists already" in refused.err
+    wrong = sweeps("init", "--yes", "--force", "--optimizer", "adamv")
+    assert wrong.code == 2
+    assert "did you mean 'adam" in wrong.err
+    assert (tmp_path / "sweep.yaml").read_text() == "mine"
+    other = sweeps("init", "--yes", "--optimizer", "adamv", "-o", "other.yaml")
+    assert other.code == 2
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_validate_marks_what_is_yours(sweeps: Callable[..., Any]) -> None:
+    done = sweeps("validate", str(EXAMPLES / "own_task.yaml"))
+    assert done.code == 0, done.err
+    lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    assert "[1e-3, 0.1] log" in lines["adamw.lr"]
+    assert lines["adamw.lr"].rstrip().endswith("yours")
+    assert lines["adamw.beta1"].rstrip().endswith("default")
+    assert lines["average"].rstrip().endswith("default")
+    assert "= 0.999" in lines["adam.beta2"]
+    assert "9 dimensions, continuous" in done.out
+    grid = sweeps("validate", str(EXAMPLES / "grid.yaml"), "--json")
+    assert json.loads(grid.out)["size"] == 16
+
+
+def test_validate_draws_the_space(sweeps: Callable[..., Any], tmp_path: Path) -> None:
+    done = sweeps("validate", str(EXAMPLES / "digits.yaml"), "--plot", "--png", "space.png")
+    assert done.code == 0, done.err
+    assert "1,000 samples of the space" in done.out
+    assert "Factor on the learning rate over a training" in done.out
+    picture = (tmp_path / "space.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 20_000
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_runs(sweeps: Callable[..., Any], tmp_path: Path, path: Path) -> None:
+    """Shortened to two trials of two epochs; everything else as it stands."""
+    for file in EXAMPLES.iterdir():
+        if file.is_file():
+            shutil.copy(file, tmp_path)
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("run_cap:", "epochs:"))]
+    (tmp_path / path.name).write_text("\n".join([*kept, "run_cap: 2", "epochs: 2", ""]))
+    text = (tmp_path / path.name).read_text().replace("step_epochs: {values: [5, 10]}", "")
+    (tmp_path / path.name).write_text(text)
+    done = sweeps("run", path.name, "--tracking", "none", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["ended"] == "all 2 trials have run"
+
+
+def test_the_example_task_is_at_most_ten_lines() -> None:
+    source = (EXAMPLES / "own_task.py").read_text()
+    factory = source[source.index("def wine") :].rstrip().splitlines()
+    assert len(factory) <= 10

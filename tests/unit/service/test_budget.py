@@ -1,0 +1,80 @@
+"""When a sweep ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sweeps.budget import Budget
+from sweeps.progress import Progress
+
+
+def trial(state: TrialState, value: float | None = None, seconds: float = 0.0) -> FrozenTrial:
+    return create_trial(state=state, value=value, user_attrs={"seconds": seconds})
+
+
+DONE = trial(TrialState.COMPLETE, 0.5, 100.0)
+PRUNED = trial(TrialState.PRUNED, None, 20.0)
+FAILED = trial(TrialState.FAIL, None, 1.0)
+RUNNING = trial(TrialState.RUNNING)
+WAITING = trial(TrialState.WAITING)
+
+
+@pytest.mark.parametrize(
+    ("limits", "trials", "seconds", "expected"),
+    [
+        ({"trials": 3}, [DONE, PRUNED], 0.0, None),
+        ({"trials": 3}, [DONE, PRUNED, RUNNING], 0.0, "all 3 trials have run"),
+        ({"trials": 3}, [DONE, PRUNED, FAILED, WAITING], 0.0, None),
+        ({"failures": 2}, [FAILED], 0.0, None),
+        ({"failures": 2}, [FAILED, DONE, FAILED], 0.0, "2 trials have failed (budget.failures)"),
+        ({"device_seconds": 121.0}, [DONE, PRUNED], 0.0, None),
+        (
+            {"device_seconds": 120.0},
+            [DONE, PRUNED],
+            0.0,
+            "0.0333 device-hours are used (budget.gpu_hours)",
+        ),
+        ({"time": 60.0}, [], 59.9, None),
+        ({"time": 60.0}, [], 60.0, "60 s have passed (budget.time)"),
+        ({"target": 0.4}, [DONE], 0.0, None),
+        ({"target": 0.5}, [DONE], 0.0, "target 0.5 is reached"),
+        ({"target": 0.4, "maximize": True}, [DONE], 0.0, "target 0.4 is reached"),
+        ({"target": 0.6, "maximize": True}, [DONE, PRUNED], 0.0, None),
+    ],
+)
+def test_the_first_limit_that_is_met_is_named(
+    limits: dict[str, Any], trials: list[FrozenTrial], seconds: float, expected: str | None
+) -> None:
+    assert Budget(**limits).met(trials, seconds) == expected
+
+
+@pytest.mark.parametrize(("maximize", "best"), [(False, (2, 0.1)), (True, (1, 0.9))])
+def test_progress_keeps_the_best_and_the_first_of_equals(
+    maximize: bool, best: tuple[int, float]
+) -> None:
+    progress = Progress(total=10, done_before=0, maximize=maximize)
+    for number, value in enumerate([0.5, 0.9, 0.1, 0.9, 0.1]):
+        progress.saw(number, value)
+    assert progress.best == best
+
+
+def test_progress_counts_failed_trials_as_not_done() -> None:
+    progress = Progress(total=10, done_before=4, maximize=False)
+    progress.outcomes.update(["complete", "pruned", "failed", "diverged"])
+    assert progress.done == 7
+    pace = progress.trials_per_second
+    assert progress.eta_seconds == pytest.approx(3 / pace, rel=0.1)
+
+
+def test_optunas_best_trial_is_the_one_that_is_feasible() -> None:
+    """Why a diverged trial carries a constraint and no value: Optuna passes it over."""
+    study = optuna.create_study()
+    for number, diverged in ((0, 0.0), (1, 1.0)):
+        asked = study.ask()
+        asked.set_constraint("diverged", diverged)
+        study.tell(asked, 1.0 - number)
+    assert study.best_trial.number == 0

@@ -1,0 +1,93 @@
+"""The pasted code runs, and means the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import optimizers
+from sweeps.config import Config
+from sweeps.summary import paste, python_code, yaml_text
+
+
+def config(**changes: Any) -> Config:
+    settings: dict[str, Any] = {
+        "optimizer": "adamw",
+        "hypers": {"lr": 0.0123456789, "beta1": 0.95, "beta2": 0.999, "weight_decay": 0.2},
+        "switches": {},
+        "schedule": "cosine",
+        "schedule_hypers": {"warmup_fraction": 0.1, "final_factor": 0.0},
+        "average": "none",
+        "epochs": 30,
+        "batch_size": 32,
+    }
+    return Config(**{**settings, **changes})
+
+
+def run(code: str) -> tuple[torch.optim.Optimizer, Any]:
+    names: dict[str, Any] = {
+        "torch": torch,
+        "optimizers": optimizers,
+        "model": torch.nn.Linear(2, 1),
+        "steps_per_epoch": 10,
+    }
+    exec(code, names)
+    return names["optimizer"], names.get("scheduler")
+
+
+def test_adamw_is_torchs_own_class_with_the_values() -> None:
+    optimizer, scheduler = run(python_code(config()))
+    assert type(optimizer) is torch.optim.AdamW
+    group = optimizer.param_groups[0]
+    assert group["initial_lr"] == 0.0123457
+    assert group["betas"] == (0.95, 0.999)
+    assert group["weight_decay"] == 0.2
+    assert group["lr"] == pytest.approx(0.0123457 / 30)  # the first of 30 warmup steps
+    for _ in range(29):
+        optimizer.step()
+        scheduler.step()
+    assert group["lr"] == pytest.approx(0.0123457)
+
+
+@pytest.mark.parametrize(
+    ("name", "switches", "expected"),
+    [
+        ("sgd", {"nesterov": True}, torch.optim.SGD),
+        ("sgdw", {}, optimizers.SGDW),
+        ("adam", {}, torch.optim.Adam),
+        ("adam", {"decay": "decoupled"}, torch.optim.AdamW),
+    ],
+)
+def test_each_optimizer_is_named_where_it_lives(
+    name: str, switches: dict[str, Any], expected: type
+) -> None:
+    hypers = {"lr": 0.1, "momentum": 0.9} if name.startswith("sgd") else {"lr": 0.1}
+    chosen = config(
+        optimizer=name,
+        hypers=hypers,
+        switches=switches,
+        schedule="constant",
+        schedule_hypers={},
+    )
+    optimizer, _ = run(python_code(chosen))
+    assert type(optimizer) is expected
+    group = optimizer.param_groups[0]
+    assert all(group[key] == value for key, value in hypers.items())
+    assert group.get("nesterov", False) == switches.get("nesterov", False)
+
+
+def test_a_constant_schedule_needs_no_scheduler() -> None:
+    code = python_code(config(schedule="constant", schedule_hypers={"warmup_fraction": 0.0}))
+    assert "scheduler" not in code
+
+
+def test_yaml_reads_back_as_the_same_values() -> None:
+    from ruamel.yaml import YAML
+
+    data = YAML(typ="safe").load(yaml_text(config()))["baseline"]
+    assert data["optimizer"] == "adamw"
+    assert data["lr"] == 0.0123457
+    assert data["warmup_fraction"] == 0.1
+    assert "The same for a sweep file" in paste(config())
