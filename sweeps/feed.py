@@ -153,17 +153,20 @@ class StudyFeed:
 
     def _given(self, frozen: FrozenTrial, config: Config) -> Trial:
         number = frozen.number
-        seeds = tuple(
-            int(np.random.SeedSequence((self._rules.seed, number, repeat)).generate_state(1)[0])
-            for repeat in range(self._rules.repeats)
-        )
         self._ids[number] = frozen._trial_id
         self._curves[number] = {}
         if frozen.user_attrs.get("origin") == "baseline":
             self._unprunable.add(number)
         label = f"{config.optimizer} x {config.schedule}"
         self._progress.running[number] = Running(label, config.epochs)
-        return Trial(number, config, seeds)
+        return Trial(number, config, self._seeds(number))
+
+    def _seeds(self, number: int) -> tuple[int, ...]:
+        """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
+        return tuple(
+            int(np.random.SeedSequence((self._rules.seed, number, repeat)).generate_state(1)[0])
+            for repeat in range(self._rules.repeats)
+        )
 
     def _reason_to_stop(self, point: Point) -> str | None:
         if self._draining:
@@ -192,7 +195,11 @@ class StudyFeed:
 
     def _finish(self, outcome: Outcome) -> Finish:
         number = outcome.number
-        attrs: dict[str, Any] = {"epochs": outcome.epochs, "seconds": outcome.seconds}
+        attrs: dict[str, Any] = {
+            "epochs": outcome.epochs,
+            "seconds": outcome.seconds,
+            "seed": self._seeds(number)[0],
+        }
         constraint = 0.0
         value = self._value(number)
         if outcome.ending is Ending.TRAINED:

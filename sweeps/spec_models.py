@@ -203,7 +203,7 @@ class EarlyTerminate(Model):
     min_iter: Annotated[int | None, _count("early_terminate.min_iter")] = None
     max_iter: Annotated[int | None, _count("early_terminate.max_iter")] = None
     s: Annotated[int | None, _count("early_terminate.s")] = None
-    strict: Annotated[bool, Strict()] = True
+    strict: Annotated[bool, Strict()] = False
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
-from studies import UserError, queries
+from studies import queries
 from sweeps.config import Config
 
 if TYPE_CHECKING:
@@ -16,18 +16,14 @@ if TYPE_CHECKING:
 PLACES = 6  # significant digits of a pasted number
 
 
-def best_row(storage: StudyStorage, study_name: str) -> TrialRow:
-    """Return the best complete trial.
+def best_row(storage: StudyStorage, study_name: str) -> TrialRow | None:
+    """Return the best complete trial, None while there is none.
 
     Raises:
-        UserError: no such study, or no trial of it is complete.
+        UserError: no such study.
     """
     rows = queries.leaderboard(storage, study_name, top=1)
-    if not rows or rows[0].outcome != "complete":
-        raise UserError(
-            f"study '{study_name}' has no complete trial yet. See `sweeps status {study_name}`"
-        )
-    return rows[0]
+    return rows[0] if rows and rows[0].outcome == "complete" else None
 
 
 def baseline_row(storage: StudyStorage, study_name: str) -> TrialRow | None:
@@ -41,11 +37,8 @@ def baseline_to_best(storage: StudyStorage, study_name: str) -> list[tuple[str, 
     """Return (metric, baseline's value, best trial's value): the objective, then validation and
     test metrics at the end of training. Empty while one of the two is missing.
     """
-    baseline = baseline_row(storage, study_name)
-    if baseline is None:
-        return []
-    best = best_row(storage, study_name)
-    if baseline.value is None or best.value is None:
+    baseline, best = baseline_row(storage, study_name), best_row(storage, study_name)
+    if baseline is None or best is None or baseline.value is None or best.value is None:
         return []
     metric = queries.status(storage, study_name).metric
     rows = [(metric, baseline.value, best.value)]

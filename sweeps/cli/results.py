@@ -151,15 +151,19 @@ def best(study: str, storage: str, as_json: bool) -> None:
       sweeps best digits
       sweeps best digits --json
     """
-    from studies import open_storage
+    from studies import UserError, open_storage
     from sweeps.config import Config
     from sweeps.summary import best_row, paste
 
     with open_storage(storage, create=False) as store:
+        row = best_row(store, study)
+        if row is None:
+            raise UserError(
+                f"study '{study}' has no complete trial yet. See `sweeps status {study}`"
+            )
         if as_json:
             render.echo_json(best_json(store, study))
             return
-        row = best_row(store, study)
     click.echo(f"{study}, trial {row.number}: {render.number(row.value, 6)}\n")
     if row.config is None:
         render.console().print(render.table(["parameter", "value>"], row.params.items()))
@@ -257,17 +261,17 @@ def row_json(row: TrialRow) -> dict[str, Any]:
 
 
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
-    """Return the best trial, the baseline's, and the best one's code and YAML."""
+    """Return the best trial (None while none is complete), the baseline's, and code and YAML."""
     from sweeps.config import Config
     from sweeps.summary import baseline_row, best_row, python_code, yaml_text
 
     row, baseline = best_row(storage, study), baseline_row(storage, study)
     found: dict[str, Any] = {
         "study": study,
-        "best": row_json(row),
+        "best": None if row is None else row_json(row),
         "baseline": None if baseline is None else row_json(baseline),
     }
-    if row.config is not None:
+    if row is not None and row.config is not None:
         config = Config.from_json(row.config)
         found |= {"python": python_code(config), "yaml": yaml_text(config)}
     return found

@@ -58,12 +58,15 @@ def run(
     from sweeps.device import resolve_device
     from sweeps.launch import open_sweep
     from sweeps.spec import load_spec
+    from sweeps.tracking import check_uri
 
     overrides = {"device": device} if device else {}
     spec = load_spec(file, overrides)
     if spec.device.startswith("cuda"):
         resolve_device(spec.device)
     where = tracking or spec.tracking
+    if where != "none":
+        check_uri(where)
     sweep = open_sweep(spec, storage or spec.storage, name or spec.name)
     with sweep.storage:
         reason, drained = _train(sweep, where, quiet=as_json)
@@ -116,7 +119,9 @@ def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> 
         columns = ["metric", "your baseline>", "best>"]
         screen.print(render.table(columns, gains, "Your baseline -> best"))
     row = best_row(sweep.storage, name)
-    if row.config is not None:
+    if row is None:
+        click.echo("No trial is complete yet.\n")
+    elif row.config is not None:
         click.echo(f"Best configuration (trial {row.number}):\n")
         click.echo(f"{paste(Config.from_json(row.config))}\n")
     click.echo(_next(name, sweep, tracking))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
+
+from tests.e2e.conftest import environment
 
 CPU_SECONDS = 2.0
 
@@ -131,28 +134,35 @@ def test_a_wrong_password_is_refused_and_never_printed(
     assert "holds no studies" in right.err
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """As an ordinary user: root may write anywhere."""
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0o755)
-    code = (
-        "import os, sys; from studies import open_storage, UserError\n"
-        f"os.setgid({pwd.getpwnam('nobody').pw_gid}); os.setuid({pwd.getpwnam('nobody').pw_uid})\n"
-        f"try: open_storage('sqlite:///{folder}/s.db')\n"
-        "except UserError as error: print(error); sys.exit(error.exit_code)\n"
-    )
-    for parent in (tmp_path, *list(tmp_path.parents)[:-1]):
-        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/pytest"):
-            parent.chmod(0o755)
-    done = subprocess.run(
-        ["python3", "-c", "pass"] if os.getuid() else [os.sys.executable, "-c", code],  # type: ignore[attr-defined]
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert f"the folder '{folder}' is not writable" in done.stdout
-    assert list(folder.iterdir()) == []
+AS_NOBODY = """
+import os
+import sweeps.launch, sweeps.tracking.store, studies.storage
+from sweeps.cli import main
+main(["validate", "good.yaml"], standalone_mode=False)
+if os.getuid() == 0:  # root may write anywhere; what it imports is open to it alone
+    os.setgid(65534)
+    os.setuid(65534)
+main(["run", "good.yaml", "--tracking", "none"])
+"""
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "good.yaml").write_text(GOOD)
+        folder.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        folder.chmod(0o755)
+        assert done.returncode == 2, done.stderr
+        assert f"the folder '{folder}' is not writable" in done.stderr
+        assert os.listdir(folder) == ["good.yaml"]
 
 
 def test_a_study_with_another_space(sweeps: Callable[..., Any], tmp_path: Path) -> None:
@@ -176,6 +186,8 @@ def test_a_study_with_another_space(sweeps: Callable[..., Any], tmp_path: Path) 
         (("frob",), "No such command 'frob'"),
         (("export", "s", "--format", "xml"), "'xml' is not one of"),
         (("run", "good.yaml", "--device", "cuda:99"), "device 'cuda:99' is not there"),
+        (("run", "good.yaml", "--device", "gpu"), "device is 'gpu'; give auto, cpu, cuda"),
+        (("run", "good.yaml", "--tracking", "mlflw:///x"), "mlflw"),
     ],
 )
 def test_a_wrong_command_line(

@@ -323,6 +323,7 @@ def test_a_second_signal_ends_it_at_once(
     os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode not in (0, None)
+    assert "no complete trial yet" in sweeps("best", "small").err
     assert exported(sweeps)[0]["state"] == "WAITING"
 
 

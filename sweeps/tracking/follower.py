@@ -1,0 +1,140 @@
+"""Passes to MLflow on a background thread, while the sweep trains."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from studies import SweeplaneError
+from sweeps.tracking import store
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from studies import StudyStorage
+    from sweeps.tracking.exporter import Exporter
+
+PASS_SECONDS = 1.0  # between two passes, so that reports in between go together
+REFRESH_SECONDS = 10.0  # between two summaries of the parent run
+LONGEST_PAUSE_SECONDS = 30.0  # between two tries while the store is out of reach
+
+
+class Follower:
+    """Copies what is new in a sweep to MLflow; nothing of it waits, raises or blocks.
+
+    `wake` says that there may be something new; `close` makes the last pass, so the sweep's
+    status must be in the study DB before. An outage gives one call of `on_warning`, and the
+    passes go on in growing intervals until the store answers; what is then still missing, the
+    next run's `Follower` or `sync` copies.
+    """
+
+    def __init__(
+        self,
+        storage_url: str | URL,
+        study_name: str,
+        tracking_uri: str,
+        *,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> None:
+        self._url = (
+            storage_url
+            if isinstance(storage_url, str)
+            else storage_url.render_as_string(hide_password=False)
+        )
+        self._name, self._uri = study_name, tracking_uri
+        self._warn = on_warning or _to_stderr
+        self._woken, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mlflow-follower", daemon=True)
+        self._exporter: Exporter | None = None
+        self._failures = 0
+        self._refreshed = 0.0
+
+    def start(self) -> None:
+        """Start the thread, whose first pass comes at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there may be something new; returns at once."""
+        self._woken.set()
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Make the last pass and end the thread, waiting `timeout` seconds at most.
+
+        Returns:
+            Whether MLflow has everything; when not, the warning said so.
+        """
+        if not self._thread.is_alive():
+            return False
+        self._closing.set()
+        self._woken.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._warn(
+                f"MLflow at {store.without_password(self._uri)} did not take everything within "
+                f"{timeout:.0f} s; the study DB has it all, and the next `sweeps run` copies it."
+            )
+        return not self._thread.is_alive() and self._failures == 0
+
+    def _run(self) -> None:
+        from studies import open_storage
+
+        try:
+            with open_storage(self._url, create=False) as storage:
+                while not self._passed_last(storage):
+                    self._rest()
+        except SweeplaneError as error:
+            self._failures += 1
+            self._warn(f"MLflow is not followed: {error}")
+
+    def _passed_last(self, storage: StudyStorage) -> bool:
+        # Read and cleared before the pass, which then has all that was there before.
+        last = self._closing.is_set()
+        self._woken.clear()
+        self._pass(storage, last=last)
+        return last
+
+    def _rest(self) -> None:
+        if self._failures:
+            pause = PASS_SECONDS * 2.0 ** min(self._failures, 10)
+            self._closing.wait(min(pause, LONGEST_PAUSE_SECONDS))
+        else:
+            self._closing.wait(PASS_SECONDS)
+            self._woken.wait()
+
+    def _pass(self, storage: StudyStorage, *, last: bool) -> None:
+        store.quiet_environment()
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from sweeps.tracking.exporter import Exporter
+
+        refresh = last or time.monotonic() - self._refreshed >= REFRESH_SECONDS
+        try:
+            if self._exporter is None:
+                self._exporter = Exporter(storage, self._name, self._uri)
+            self._exporter.run(refresh=refresh)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            self._exporter = None
+            if self._failures == 0:
+                self._warn(self._outage(error))
+            self._failures += 1
+            return
+        self._failures = 0
+        if refresh:
+            self._refreshed = time.monotonic()
+
+    def _outage(self, error: Exception) -> str:
+        said = store.masked(str(error), self._uri).strip().splitlines()
+        cause = said[0][:200] if said else type(error).__name__
+        where = store.without_password(self._uri)
+        return (
+            f"MLflow at {where} does not take the results: {cause}. Training goes on, and the "
+            "study DB has them all; MLflow catches up when it answers again."
+        )
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
