@@ -1,5 +1,5 @@
 # `make demo` runs the main job, `make test` the tests; each makes .venv and installs on demand.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/sweeps run examples/digits.yaml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ creation which was killed half way is completed by the next `run`.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -34,6 +35,7 @@ from studies import (
     set_status,
 )
 from sweeps.config import Config
+from sweeps.device import resolve_device
 from sweeps.spec import Spec, differences
 from sweeps.tasks import load_factory
 from sweeps.tasks.task import Task
@@ -184,7 +186,7 @@ def _record(spec: Spec) -> SweepRecord:
         seed=spec.seed,
         git_commit=commit,
         git_dirty=dirty,
-        environment=environment(),
+        environment=environment(resolve_device(spec.device)),
     )
 
 
@@ -210,9 +212,14 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
     return commit, bool(git("status", "--porcelain"))
 
 
-def environment() -> dict[str, Any]:
-    """Return the versions and the machine that results depend on."""
+def environment(device: str) -> dict[str, Any]:
+    """Return the versions and the machine that results on `device` depend on."""
+    import torch
+
+    cuda = device.startswith("cuda")
     return {
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
         "python": sys.version.split()[0],
         "packages": {package: version(package) for package in PACKAGES},
         "platform": sys.platform,

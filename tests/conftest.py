@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 import warnings
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: more threads only wait for each other
 
 
 @pytest.fixture(scope="session")

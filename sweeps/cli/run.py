@@ -84,9 +84,10 @@ def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
 
     torch.set_num_threads(1)  # one small model at a time: more threads only wait for each other
     follower = None
+    warnings: list[str] = []  # shown after the live table, which they would disturb
     if tracking != "none":
-        url = sweep.storage.url.render_as_string(hide_password=False)
-        follower = Follower(url, sweep.study.study_name, tracking)
+        name = sweep.study.study_name
+        follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
     worker = Worker(sweep, changed=follower.wake if follower else lambda: None)
     if not quiet:
         verb = "created" if sweep.created else "resumed"
@@ -99,6 +100,8 @@ def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
     finally:
         if follower:
             follower.close()
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
     return reason, worker.drained
 
 

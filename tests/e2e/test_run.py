@@ -21,6 +21,8 @@ import pytest
 
 from sweeps.config import Config
 
+KILLS = int(os.environ.get("SWEEPLANE_KILLS", "5"))
+
 SWEEP = """
 name: small
 task: iris-mlp
@@ -235,10 +237,23 @@ def test_the_same_file_gives_the_same_trials(sweeps: Callable[..., Any], tmp_pat
     assert [t["sampled"] for t in exported(sweeps, "other")] != [t["sampled"] for t in first]
 
 
+def test_postgresql_gives_the_same_trials_as_sqlite(
+    sweeps: Callable[..., Any], tmp_path: Path, postgres_db: str
+) -> None:
+    write(tmp_path)
+    assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
+    there = {"SWEEPS_STORAGE": postgres_db}
+    done = sweeps("run", "sweep.yaml", "--tracking", "none", **there)
+    assert done.code == 0, done.err
+    assert "Ended: all 12 trials have run." in done.out
+    trials = json.loads(sweeps("export", "small", **there).out)["trials"]
+    assert [comparable(t) for t in trials] == [comparable(t) for t in exported(sweeps)]
+
+
 def test_kill_at_random_moments_loses_nothing(
     sweeps: Callable[..., Any], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """SIGKILL, five times, at random moments of the sweep; then it runs to its end.
+    """SIGKILL, `SWEEPLANE_KILLS` times, at random moments of the sweep; then it runs to its end.
 
     No finished trial is lost or changed, no number comes twice, the budget is met exactly, and the
     trials are those of a sweep that nobody killed.
@@ -248,7 +263,7 @@ def test_kill_at_random_moments_loses_nothing(
     seed = random.randrange(10**6)
     dice = random.Random(seed)
     finished: dict[int, dict[str, Any]] = {}
-    for _ in range(5):
+    for _ in range(KILLS):
         process = start("run", "sweep.yaml", "--tracking", "none")
         goal = len(finished) + dice.randint(1, 5)
         wait_for(partial(finished_or_ended, database, goal, process), 60)
