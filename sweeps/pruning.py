@@ -27,7 +27,7 @@ from optuna.study import StudyDirection
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from sweeps.spec_models import EarlyTerminate
+    from sweeps.spec.models import EarlyTerminate
 
 
 def first_epoch(rule: EarlyTerminate, epochs: int, warmup_fraction: float) -> int:

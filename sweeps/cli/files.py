@@ -166,7 +166,7 @@ def _print_space(spec: Spec, size: int | None) -> None:
 
 def _named(spec: Spec) -> set[str]:
     """Return the keys that the file names at its top level or in `parameters`."""
-    from sweeps.yaml_lines import read_yaml
+    from sweeps.spec.yaml_lines import read_yaml
 
     data = read_yaml(spec.text).data
     return set(data) | set(data.get("parameters") or ())

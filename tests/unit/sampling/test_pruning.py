@@ -14,7 +14,7 @@ from optuna.pruners import (
 )
 
 from sweeps.pruning import bands, first_epoch, make_pruner
-from sweeps.spec_models import EarlyTerminate
+from sweeps.spec.models import EarlyTerminate
 
 
 @pytest.mark.parametrize(

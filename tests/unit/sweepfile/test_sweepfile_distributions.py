@@ -10,11 +10,11 @@ import optuna
 import pytest
 from scipy import stats
 
-from sweeps.distributions import Categorical, Distribution
 from sweeps.space import Knob, Owner, Space
-from sweeps.spec_distributions import KINDS, read_distribution, stored_distribution
-from sweeps.spec_faults import Faults
-from sweeps.yaml_lines import Document
+from sweeps.space.distributions import Categorical, Distribution
+from sweeps.spec.distributions import KINDS, read_distribution, stored_distribution
+from sweeps.spec.faults import Faults
+from sweeps.spec.yaml_lines import Document
 
 DRAWS = 2000
 E = math.e

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.errors import UserError
 from sweeps.spec import load_spec
-from sweeps.yaml_lines import read_yaml
+from sweeps.spec.yaml_lines import read_yaml
 
 GOOD = """\
 task: digits-mlp

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from optimizers import RULES, SCHEDULES
 from sweeps.config import Config
 from sweeps.spec import Spec, differences, load_spec
-from sweeps.spec_models import Budget, EarlyTerminate, Metric
+from sweeps.spec.models import Budget, EarlyTerminate, Metric
 
 Load = Callable[[str], Spec]
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sweeps.yaml_lines import read_yaml
+from sweeps.spec.yaml_lines import read_yaml
 
 TEXT = """\
 number: 1e-5

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from studies.errors import UserError
-from sweeps.yaml_lines import Document, Path
+from sweeps.spec.yaml_lines import Document, Path
 
 
 @dataclass(frozen=True)

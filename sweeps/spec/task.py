@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.errors import UserError
-from sweeps.spec_faults import Faults, nearest, unknown
+from sweeps.spec.faults import Faults, nearest, unknown
 from sweeps.tasks import load_factory
 
 

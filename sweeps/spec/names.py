@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from optimizers import RULES, SCHEDULES
 from sweeps.space import FRACTIONS, PRODUCT
-from sweeps.space_build import ALIASES, SWEEP_KNOBS, Entries
-from sweeps.spec_faults import Faults, dotted, nearest
-from sweeps.spec_foreign import foreign
-from sweeps.spec_lift import CHOICES
-from sweeps.spec_models import SweepFile
-from sweeps.spec_task import Arguments
+from sweeps.spec.build_space import ALIASES, SWEEP_KNOBS, Entries
+from sweeps.spec.faults import Faults, dotted, nearest
+from sweeps.spec.foreign import foreign
+from sweeps.spec.lift import CHOICES
+from sweeps.spec.models import SweepFile
+from sweeps.spec.task import Arguments
 
 
 def owned_names(which: str) -> tuple[str, ...]:

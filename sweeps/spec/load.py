@@ -1,8 +1,8 @@
 """A task file as a `Spec`: read, checked as a whole, resolved.
 
-    text -> data and lines -> keys (`spec_models`) ---+
-                           -> parameters -> `Space` --+-> Spec, or SpecError with every fault
-                           -> baseline, enqueue ------+
+    text -> data and lines -> keys (`models`) -------+
+                           -> parameters -> `Space` -+-> Spec, or SpecError with every fault
+                           -> baseline, enqueue -----+
 
 Nothing is created and no model is built; the task's module is imported for its arguments' names.
 """
@@ -20,19 +20,17 @@ from optimizers import RULES, SCHEDULES
 from studies.errors import UserError
 from sweeps.config import Config
 from sweeps.space import Space
-from sweeps.space_build import ALIASES, SpaceBuilder, read_entries
-from sweeps.spec_faults import Fault, Faults, SpecError, dotted, nearest, shown
-from sweeps.spec_foreign import foreign
-from sweeps.spec_known import check_known, known_config
-from sweeps.spec_lift import lift_parameters
-from sweeps.spec_meaning import differences, meaning
-from sweeps.spec_models import SweepFile
-from sweeps.spec_names import check_clashes, check_names, owned_names
-from sweeps.spec_stoppers import check_stopper
-from sweeps.spec_task import Arguments, check_task_args, read_arguments
-from sweeps.yaml_lines import read_yaml
-
-__all__ = ["Fault", "Spec", "SpecError", "differences", "load_spec"]
+from sweeps.spec.build_space import ALIASES, SpaceBuilder, read_entries
+from sweeps.spec.faults import Faults, SpecError, dotted, nearest, shown
+from sweeps.spec.foreign import foreign
+from sweeps.spec.known import check_known, known_config
+from sweeps.spec.lift import lift_parameters
+from sweeps.spec.meaning import meaning
+from sweeps.spec.models import SweepFile
+from sweeps.spec.names import check_clashes, check_names, owned_names
+from sweeps.spec.stoppers import check_stopper
+from sweeps.spec.task import Arguments, check_task_args, read_arguments
+from sweeps.spec.yaml_lines import read_yaml
 
 _LARGEST_GRID = 1_000_000
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")

@@ -12,14 +12,14 @@ from typing import Any
 
 from optimizers import RULES, SCHEDULES, Hyper
 from sweeps.config import Config
-from sweeps.distributions import Categorical
 from sweeps.space import FRACTIONS, Space, with_fractions
-from sweeps.space_build import ALIASES, SWEEP_KNOBS, hyper_problem
-from sweeps.space_values import is_int, same, value_text
-from sweeps.spec_faults import Faults, dotted, shown, unknown
-from sweeps.spec_lift import CHOICES
-from sweeps.spec_task import Arguments
-from sweeps.yaml_lines import Path
+from sweeps.space.distributions import Categorical
+from sweeps.space.values import is_int, same, value_text
+from sweeps.spec.build_space import ALIASES, SWEEP_KNOBS, hyper_problem
+from sweeps.spec.faults import Faults, dotted, shown, unknown
+from sweeps.spec.lift import CHOICES
+from sweeps.spec.task import Arguments
+from sweeps.spec.yaml_lines import Path
 
 
 def known_config(

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweeps.config import scalar
-from sweeps.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
-from sweeps.space_quantiles import Quantile, Weighted
-from sweeps.space_values import is_finite, is_int, is_number, number
-from sweeps.spec_faults import Faults, dotted, shown, unknown
-from sweeps.yaml_lines import Document, Path
+from sweeps.space.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
+from sweeps.space.quantiles import Quantile, Weighted
+from sweeps.space.values import is_finite, is_int, is_number, number
+from sweeps.spec.faults import Faults, dotted, shown, unknown
+from sweeps.spec.yaml_lines import Document, Path
 
 _RANGE = (("min", "max"), ())
 _Q_RANGE = (("min", "max"), ("q",))

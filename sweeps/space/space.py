@@ -20,8 +20,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeps.config import Config, Scalar
-from sweeps.distributions import Distribution
-from sweeps.space_values import tidy
+from sweeps.space.distributions import Distribution
+from sweeps.space.values import tidy
 
 if TYPE_CHECKING:
     import optuna

@@ -14,13 +14,13 @@ from itertools import product
 from typing import Any
 
 from optimizers import RULES, SCHEDULES, Hyper, Rule
-from sweeps.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
 from sweeps.space import FRACTIONS, PRODUCT, Knob, Owner, Space
-from sweeps.space_quantiles import Weighted
-from sweeps.space_values import is_number, same, value_text
-from sweeps.spec_distributions import read_distribution
-from sweeps.spec_faults import Faults, dotted, shown
-from sweeps.yaml_lines import Path
+from sweeps.space.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
+from sweeps.space.quantiles import Weighted
+from sweeps.space.values import is_number, same, value_text
+from sweeps.spec.distributions import read_distribution
+from sweeps.spec.faults import Faults, dotted, shown
+from sweeps.spec.yaml_lines import Path
 
 ALIASES: Mapping[str, str] = {"learning_rate": "lr"}
 SWEEP_KNOBS = ("epochs", "batch_size")

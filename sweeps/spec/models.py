@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, mode
 from pydantic_core import PydanticCustomError
 
 from optimizers import RULES, SCHEDULES
-from sweeps.space_values import is_finite, is_int
-from sweeps.spec_faults import shown, unknown
+from sweeps.space.values import is_finite, is_int
+from sweeps.spec.faults import shown, unknown
 
 METHODS = ("tpe", "random", "grid", "gp", "cmaes", "qmc")
 STOPPERS = {

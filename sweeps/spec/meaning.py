@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweeps.space_values import value_text
-from sweeps.spec_distributions import stored_distribution
+from sweeps.space.values import value_text
+from sweeps.spec.distributions import stored_distribution
 
 if TYPE_CHECKING:
     from sweeps.spec import Spec

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.space_build import SWEEP_KNOBS
-from sweeps.spec_faults import Faults
+from sweeps.spec.build_space import SWEEP_KNOBS
+from sweeps.spec.faults import Faults
 
 CHOICES = ("optimizer", "schedule", "average")
 

@@ -7,7 +7,7 @@
     Integer       whole numbers from low to high
     Float         uniform, or log-uniform, from low to high
     OneMinusLog   log-uniform in 1 - x, searched as `one_minus_<name>`
-    Weighted, Quantile (`sweeps.space_quantiles`): what Optuna has no distribution for, searched as
+    Weighted, Quantile (`sweeps.space.quantiles`): what Optuna has no distribution for, searched as
                   its quantile `<name>_quantile`
 
 Meanings and names are those of W&B's sweep configuration. Deliberate deviations: an absent `q` is
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.config import Scalar, scalar
-from sweeps.space_values import (
+from sweeps.space.values import (
     index_of,
     inside,
     is_int,

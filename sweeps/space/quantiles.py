@@ -12,8 +12,8 @@ from itertools import accumulate
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from sweeps.distributions import Distribution
-from sweeps.space_values import index_of, is_int, is_number, number, tidy, value_bounds, value_text
+from sweeps.space.distributions import Distribution
+from sweeps.space.values import index_of, is_int, is_number, number, tidy, value_bounds, value_text
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -1,13 +1,13 @@
-"""What may stand in `early_terminate` beside its type, which `sweeps.spec_models` does not see."""
+"""What may stand in `early_terminate` beside its type, which `sweeps.spec.models` does not see."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.space_values import is_finite, is_number
-from sweeps.spec_faults import Faults
-from sweeps.spec_models import STOPPERS, EarlyTerminate
+from sweeps.space.values import is_finite, is_number
+from sweeps.spec.faults import Faults
+from sweeps.spec.models import STOPPERS, EarlyTerminate
 
 
 def check_stopper(raw: Any, faults: Faults) -> None:
