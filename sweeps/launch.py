@@ -7,6 +7,7 @@ creation which was killed half way is completed by the next `run`.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,19 +38,21 @@ from studies import (
 )
 from sweeps.config import Config
 from sweeps.device import resolve_device
+from sweeps.engines.base import Tasks
 from sweeps.spec import Spec, differences
 from sweeps.tasks import load_factory
 from sweeps.tasks.task import Task
 
+TASKS_KEPT = 8
 PACKAGES = ("sweeplane", "torch", "optuna", "sqlalchemy", "mlflow", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class OpenSweep:
-    """A sweep with all that a worker needs."""
+    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments."""
 
     spec: Spec
-    task: Task
+    tasks: Tasks
     storage: StudyStorage
     study: optuna.Study
     study_id: int
@@ -57,31 +61,42 @@ class OpenSweep:
     created: bool
 
 
-def build_task(spec: Spec) -> Task:
-    """Call the spec's factory with its constant arguments and check the metric's name.
+def task_source(spec: Spec) -> Tasks:
+    """Return a function from factory arguments to their task; the last ones built are kept.
 
     Raises:
-        UserError: the factory raised, returned something else, or measures no such metric.
+        UserError: the factory cannot be imported; from the function: it raised something, or
+            returned something else.
     """
     factory = load_factory(spec.task, spec.path.parent)
-    try:
-        task = factory(**spec.task_args)
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise UserError(
-            f"task '{spec.task}': its factory raised {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(task, Task):
-        raise UserError(
-            f"task '{spec.task}': the factory returned a {type(task).__name__}, not a sweeps.Task"
-        )
+
+    @lru_cache(maxsize=TASKS_KEPT)
+    def build(arguments: str) -> Task:
+        try:
+            task: object = factory(**json.loads(arguments))
+        except UserError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            raise UserError(
+                f"task '{spec.task}': its factory raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(task, Task):
+            kind = type(task).__name__
+            raise UserError(f"task '{spec.task}': its factory returned a {kind}, not a sweeps.Task")
+        return task
+
+    return lambda arguments: build(json.dumps(arguments, sort_keys=True))
+
+
+def _first_task(spec: Spec, tasks: Tasks) -> Task:
+    """Build the task with the first value of each searched argument, and look up the metric."""
+    knobs = [knob for knob in spec.space.knobs if knob.owner.kind == "task"]
+    task = tasks({knob.name: knob.distribution.first() for knob in knobs})
     names = [f"{split}/{name}" for split in ("train", "valid") for name in ("loss", *task.metrics)]
     if spec.metric.name not in names:
         near = get_close_matches(spec.metric.name, names, n=1)
         raise UserError(
-            f"{spec.path}: metric '{spec.metric.name}' is not measured by task "
-            f"'{spec.task}'"
+            f"{spec.path}: metric '{spec.metric.name}' is not measured by task '{spec.task}'"
             + (f"; did you mean '{near[0]}'?" if near else ".")
             + f" Measured: {', '.join(names)}"
         )
@@ -103,7 +118,8 @@ def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
             _check_existing(spec, there, name)
     except NoStudiesError:
         pass
-    task = build_task(spec)
+    tasks = task_source(spec)
+    task = _first_task(spec, tasks)
     epochs = spec.epochs or _largest(spec, "epochs") or task.epochs
     batch_size = spec.batch_size or _largest(spec, "batch_size") or task.batch_size
     storage = open_storage(url)
@@ -120,7 +136,7 @@ def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
         _plan(spec, study, epochs, batch_size)
         set_status(storage, study_id, "ready")
     return OpenSweep(
-        spec, task, storage, study, study_id, epochs, batch_size, created=found is None
+        spec, tasks, storage, study, study_id, epochs, batch_size, created=found is None
     )
 
 

@@ -88,7 +88,7 @@ class Worker:
             set_status(storage, study_id, "running")
             try:
                 with self._signals(), self._heart():
-                    self._engine.run(self._sweep.task, self._feed)
+                    self._engine.run(self._sweep.tasks, self._feed)
             except SweeplaneError:
                 set_status(storage, study_id, "failed")
                 raise

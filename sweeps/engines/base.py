@@ -10,10 +10,10 @@ An engine that was told to stop a trial ends it with `STOPPED`; the feed knows w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sweeps.config import Config
@@ -77,8 +77,12 @@ class Feed(Protocol):
         """Record how trials ended."""
 
 
+Tasks = Callable[[Mapping[str, Any]], "Task"]
+"""The task of given factory arguments (`Config.task_args`), which a sweep may search."""
+
+
 class Engine(Protocol):
     """Trains what the feed gives until it gives no more."""
 
-    def run(self, task: Task, feed: Feed) -> None:
-        """Train until `feed.take` returns nothing."""
+    def run(self, tasks: Tasks, feed: Feed) -> None:
+        """Train until `feed.take` returns nothing, each trial on the task of its arguments."""

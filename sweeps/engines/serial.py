@@ -16,10 +16,10 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
-from sweeps.engines.base import Ending, Feed, Outcome, Point, Trial
+from sweeps.engines.base import Ending, Feed, Outcome, Point, Tasks, Trial
 from sweeps.tasks.data import Split, epoch_seed, open_split
 from sweeps.tasks.task import Task
 
@@ -45,27 +45,22 @@ class SerialEngine:
         self._dtype = torch.float64 if precision == "float64" else torch.float32
         self._autocast = precision == "bf16"
         self._objective = objective
+        self._data: _Data | None = None
 
-    def run(self, task: Task, feed: Feed) -> None:
-        train = open_split("train", task.train, self._device, self._dtype)
-        valid = open_split("valid", task.valid, self._device, self._dtype)
-        test = None
-        if task.test is not None:
-            test = open_split("test", task.test, self._device, self._dtype)
+    def run(self, tasks: Tasks, feed: Feed) -> None:
         while trials := feed.take(1):
             for trial in trials:
-                feed.finish([self._train(task, trial, feed, train, valid, test)])
+                feed.finish([self._train(tasks, trial, feed)])
 
-    def _train(
-        self, task: Task, trial: Trial, feed: Feed, train: Split, valid: Split, test: Split | None
-    ) -> Outcome:
+    def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
         guard = _Guard()
         end = partial(Outcome, trial.number)
         epoch = 0
         try:
-            replicas = guard(lambda: [self._replica(task, trial, s, train) for s in trial.seeds])
+            data = guard(partial(self._open, tasks, trial))
+            replicas = guard(lambda: [self._replica(data, trial, seed) for seed in trial.seeds])
             for epoch in range(1, trial.config.epochs + 1):
-                values = guard(partial(_epoch, replicas, epoch, valid))
+                values = guard(partial(_epoch, replicas, epoch, data.valid))
                 point = Point(trial.number, epoch, values, guard.seconds)
                 stop = trial.number in feed.report([point])
                 if not all(map(math.isfinite, values.values())):
@@ -74,8 +69,8 @@ class SerialEngine:
                 if stop:
                     return end(Ending.STOPPED, epoch, guard.seconds)
             measured = {}
-            if test is not None:
-                measured = guard(partial(_test, replicas, test))
+            if data.test is not None:
+                measured = guard(partial(_test, replicas, data.test))
             return end(Ending.TRAINED, epoch, guard.seconds, test=measured)
         except _TrialError as failure:
             return end(
@@ -86,10 +81,19 @@ class SerialEngine:
                 traceback="".join(traceback.format_exception(failure.cause)),
             )
 
-    def _replica(self, task: Task, trial: Trial, seed: int, train: Split) -> _Replica:
-        return _Replica(
-            task, trial, seed, train, self._device, self._dtype, self._context, self._objective
-        )
+    def _open(self, tasks: Tasks, trial: Trial) -> _Data:
+        """Return the trial's task on the device; its tensors stay there for the next trial."""
+        task = tasks(trial.config.task_args)
+        if self._data is None or self._data.task is not task:
+            place = partial(open_split, device=self._device, dtype=self._dtype)
+            test = None if task.test is None else place("test", task.test)
+            self._data = _Data(task, place("train", task.train), place("valid", task.valid), test)
+        return self._data
+
+    def _replica(self, data: _Data, trial: Trial, seed: int) -> _Replica:
+        torch.manual_seed(epoch_seed(seed, 0))
+        model = data.task.model().to(self._device, self._dtype)
+        return _Replica(data, trial, seed, model, self._context, self._objective)
 
     def _context(self) -> AbstractContextManager[object]:
         if self._autocast:
@@ -97,30 +101,36 @@ class SerialEngine:
         return nullcontext()
 
 
+@dataclass(frozen=True)
+class _Data:
+    """A task, its data on the device."""
+
+    task: Task
+    train: Split
+    valid: Split
+    test: Split | None
+
+
 class _Replica:
     """One model of a trial, its optimizer and its schedule."""
 
     def __init__(
         self,
-        task: Task,
+        data: _Data,
         trial: Trial,
         seed: int,
-        train: Split,
-        device: torch.device,
-        dtype: torch.dtype,
+        model: nn.Module,
         context: Callable[[], AbstractContextManager[object]],
         objective: Objective,
     ) -> None:
         config = trial.config
-        self._task, self._seed, self._train = task, seed, train
+        self._task, self._train, self._seed = data.task, data.train, seed
         self._batch_size = config.batch_size
-        self._context, self._objective = context, objective
-        torch.manual_seed(epoch_seed(seed, 0))
-        self._model = task.model().to(device, dtype)
+        self._model, self._context, self._objective = model, context, objective
         self._optimizer = build_optimizer(
-            config.optimizer, self._model.parameters(), config.hypers, config.switches
+            config.optimizer, model.parameters(), config.hypers, config.switches
         )
-        self._steps = train.steps(config.batch_size)
+        self._steps = data.train.steps(config.batch_size)
         self._scheduler = build_scheduler(
             config.schedule, self._optimizer, self._steps * config.epochs, config.schedule_hypers
         )

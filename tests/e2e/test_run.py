@@ -226,6 +226,41 @@ def mlflow_runs(folder: Path) -> dict[int, dict[str, Any]]:
     return children
 
 
+OWN = """
+from pathlib import Path
+import torch.nn.functional as F
+import torch
+from torch import nn
+from sweeps import Task
+
+X = torch.linspace(-1, 1, 40).unsqueeze(1)
+
+
+def make(width):
+    def model():
+        with Path("widths.txt").open("a") as file:
+            file.write(f"{width}\\n")
+        return nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1))
+    return Task(model=model, train=(X, X**2), valid=(X, X**2), loss=F.mse_loss)
+"""
+
+
+def test_a_searched_argument_of_the_users_factory_builds_the_model(
+    sweeps: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    write(
+        tmp_path,
+        "name: own\ntask: own.py:make\nepochs: 1\nbatch_size: 8\nrun_cap: 8\n"
+        "baseline: false\nmethod: random\nparameters: {width: {values: [3, 5, 7]}}\n",
+    )
+    done = sweeps("run", "sweep.yaml", "--tracking", "none")
+    assert done.code == 0, done.err
+    widths = [int(line) for line in (tmp_path / "widths.txt").read_text().split()]
+    assert [trial["params"]["width"] for trial in exported(sweeps, "own")] == widths
+    assert len(set(widths)) > 1
+
+
 def test_the_same_file_gives_the_same_trials(sweeps: Callable[..., Any], tmp_path: Path) -> None:
     write(tmp_path)
     for name in ("one", "two"):

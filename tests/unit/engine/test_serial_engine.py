@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,9 @@ def task_of(name: str) -> Task:
 
 def train(task: Task, *trials: Trial, precision: str = "float32", **feed: int) -> ListFeed:
     made = ListFeed(*trials, **feed)
-    SerialEngine("cpu", precision, Objective("valid/loss", maximize=False)).run(task, made)
+    SerialEngine("cpu", precision, Objective("valid/loss", maximize=False)).run(
+        lambda _: task, made
+    )
     return made
 
 
@@ -165,6 +168,36 @@ def test_a_divergence_is_an_outcome_with_the_step_of_the_first_bad_loss() -> Non
     assert outcome.epochs == 1
     assert outcome.step == 3
     assert outcome.test == {}
+
+
+def test_each_trial_trains_the_task_of_its_own_arguments() -> None:
+    built: list[int] = []
+
+    def tasks(arguments: Mapping[str, Any]) -> Task:
+        task = load_factory("iris-mlp", Path())(**arguments)
+        sizes = [sum(p.numel() for p in task.model().parameters())]
+        built.extend(sizes)
+        return task
+
+    feed = ListFeed(
+        *(Trial(n, config(task_args={"hidden": h}), (1,)) for n, h in enumerate((2, 9)))
+    )
+    SerialEngine("cpu", "float32", Objective("valid/loss", maximize=False)).run(tasks, feed)
+    assert built == [4 * 2 + 2 + 2 * 3 + 3, 4 * 9 + 9 + 9 * 3 + 3]
+    for number, hidden in enumerate((2, 9)):
+        alone = load_factory("iris-mlp", Path())(hidden=hidden)
+        expected = train(alone, Trial(0, config(), (1,))).curve("valid/loss")
+        assert feed.curve("valid/loss", number) == expected
+
+
+def test_a_factory_that_refuses_its_arguments_fails_that_trial() -> None:
+    def tasks(arguments: Mapping[str, Any]) -> Task:
+        return load_factory("iris-mlp", Path())(**arguments)
+
+    feed = ListFeed(Trial(0, config(task_args={"wings": 2}), (1,)), Trial(1, config(), (1,)))
+    SerialEngine("cpu", "float32", Objective("valid/loss", maximize=False)).run(tasks, feed)
+    assert [outcome.ending for outcome in feed.outcomes] == [Ending.FAILED, Ending.TRAINED]
+    assert "unexpected keyword argument 'wings'" in (feed.outcomes[0].error or "")
 
 
 def test_a_stopped_trial_ends_at_its_epoch() -> None:
