@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/sweeps run examples/digits.yaml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

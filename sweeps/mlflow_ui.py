@@ -170,18 +170,20 @@ def serve(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does; neither is an error."""
+    """Let Ctrl-C and SIGTERM end the block, also where SIGINT came ignored; neither is an error."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _command(tracking_uri: str, host: str, port: int) -> list[str]:

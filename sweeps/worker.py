@@ -7,7 +7,9 @@ keeps its place. A second one ends the process at once; the next `run` hands bac
 from __future__ import annotations
 
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,9 +94,6 @@ class Worker:
             except SweeplaneError:
                 set_status(storage, study_id, "failed")
                 raise
-            except KeyboardInterrupt:
-                set_status(storage, study_id, "drained")
-                raise
             finally:
                 storage.hand_back(study_id, None)
             set_status(storage, study_id, "drained" if self.drained else "finished")
@@ -145,16 +144,15 @@ class Worker:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
+        """Drain on the first signal, end on the second, whatever handlers the process inherited."""
+
         def drain(_number: int, _frame: FrameType | None) -> None:
             self._feed.drain()
             self.progress.note = "draining: the epoch ends, then the trial is handed back"
-            for name, handler in before.items():
-                signal.signal(name, handler)
+            for name in before:
+                signal.signal(name, _end_at_once)
 
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.getsignal(name) for name in names}
-        for name in names:
-            signal.signal(name, drain)
+        before = {name: signal.signal(name, drain) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -181,6 +179,13 @@ class Worker:
             ended.set()
             thread.join()
             self._clock.save()
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """End the process without cleaning up: an exception may be lost, in a destructor for one."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live table has hidden the cursor
+    os._exit(128 + number)
 
 
 class _Wall:
