@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sweeps.progress import Progress
 
 LINE_EVERY_SECONDS = 10.0
+LOOK_EVERY_SECONDS = 0.2
 
 
 @contextmanager
@@ -46,8 +47,14 @@ def _lines(progress: Progress, metric: str) -> Iterator[None]:
     ended = threading.Event()
 
     def speak() -> None:
-        while not ended.wait(LINE_EVERY_SECONDS):
-            click.echo(headline(progress, metric))
+        said, next_line = "", time.monotonic() + LINE_EVERY_SECONDS
+        while not ended.wait(LOOK_EVERY_SECONDS):
+            if progress.note != said:
+                said = progress.note
+                click.echo(said)
+            if time.monotonic() >= next_line:
+                next_line += LINE_EVERY_SECONDS
+                click.echo(headline(progress, metric))
 
     thread = threading.Thread(target=speak, name="progress", daemon=True)
     thread.start()

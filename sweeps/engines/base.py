@@ -4,8 +4,8 @@
     stop = feed.report(points)       one evaluation of some trials -> the numbers of those to stop
     feed.finish(outcomes)            how each trial ended
 
-An engine that was told to stop a trial ends it with `STOPPED`; the feed knows why it said so
-(pruned, out of time, draining).
+An engine that was told to stop a trial ends it with `STOPPED`, unless it was the last epoch: then
+the trial is trained. The feed knows why it said so (pruned, out of time, draining).
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class SerialEngine:
                 if not all(map(math.isfinite, values.values())):
                     step = min(replica.bad_step or math.inf for replica in replicas)
                     return end(Ending.DIVERGED, epoch, guard.seconds, step=int(step))
-                if stop:
+                if stop and epoch < trial.config.epochs:
                     return end(Ending.STOPPED, epoch, guard.seconds)
             measured = {}
             if data.test is not None:

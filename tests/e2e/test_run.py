@@ -368,8 +368,9 @@ def test_a_second_signal_ends_it_at_once(
     process = start("run", "sweep.yaml", "--tracking", "none")
     wait_for(lambda: count_trials(tmp_path / "sweeps.db", "RUNNING") == 1, 60)
     os.kill(process.pid, signal.SIGINT)
-    time.sleep(0.5)  # the first signal has been taken when the second comes
-    assert process.poll() is None
+    assert process.stdout is not None
+    while "draining: the epoch ends" not in process.stdout.readline():
+        assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130

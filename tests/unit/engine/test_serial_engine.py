@@ -206,6 +206,12 @@ def test_a_stopped_trial_ends_at_its_epoch() -> None:
     assert [point.epoch for point in feed.points] == [1, 2]
 
 
+def test_a_stop_at_the_last_epoch_comes_too_late() -> None:
+    feed = train(task_of("iris-mlp"), Trial(0, config(epochs=2), (0,)), stop_at=2)
+    assert feed.outcomes[0].ending is Ending.TRAINED
+    assert set(feed.outcomes[0].test) == {"test/loss", "test/accuracy"}
+
+
 def test_a_failure_keeps_its_cause_and_the_next_trial_trains() -> None:
     task = task_of("iris-mlp")
     feed = train(task, Trial(0, config(batch_size=1000), (0,)), Trial(1, config(epochs=1), (0,)))
