@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,7 +83,8 @@ def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
     from sweeps.tracking import Follower
     from sweeps.worker import Worker
 
-    torch.set_num_threads(1)  # one small model at a time: more threads only wait for each other
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # for a small model, more threads only wait for each other
     follower = None
     warnings: list[str] = []  # shown after the live table, which they would disturb
     if tracking != "none":
