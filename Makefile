@@ -19,7 +19,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/serial.py
+	$(BIN)/python benchmarks/serial.py --pairs 5
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
