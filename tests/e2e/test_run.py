@@ -293,7 +293,8 @@ def test_kill_at_random_moments_loses_nothing(
     No finished trial is lost or changed, no number comes twice, the budget is met exactly, and the
     trials are those of a sweep that nobody killed.
     """
-    write(tmp_path, SWEEP.replace("run_cap: 12", "run_cap: 40"))
+    trials_in_all = 8 * KILLS  # more than are run between the kills
+    write(tmp_path, SWEEP.replace("run_cap: 12", f"run_cap: {trials_in_all}"))
     database = tmp_path / "sweeps.db"
     seed = random.randrange(10**6)
     dice = random.Random(seed)
@@ -311,7 +312,7 @@ def test_kill_at_random_moments_loses_nothing(
         finished = {n: t for n, t in now.items() if t["state"] in ("COMPLETE", "PRUNED")}
     assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
     trials = exported(sweeps)
-    assert [t["number"] for t in trials] == list(range(40)), f"seed {seed}"
+    assert [t["number"] for t in trials] == list(range(trials_in_all)), f"seed {seed}"
     assert {t["state"] for t in trials} <= {"COMPLETE", "PRUNED"}
     assert sweeps("run", "sweep.yaml", "--tracking", "none", "--name", "calm").code == 0
     calm = exported(sweeps, "calm")
