@@ -192,24 +192,13 @@ def pending(target: Target, study_name: str, *, after: int, limit: int) -> list[
 def _open_trials(
     connection: Connection, target: Target, after: int, limit: int
 ) -> list[tuple[TrialRow, Export | None]]:
-    trials, values, exports = tables.trials, tables.values, schema.exports
-    first = and_(values.c.trial_id == trials.c.trial_id, values.c.objective == 0)
-    source, outcome = rows.with_attr(trials.outerjoin(values, first), "outcome")
+    trials, exports = tables.trials, schema.exports
+    columns, source = rows.heads()
     same = and_(
         exports.c.trial_id == trials.c.trial_id, exports.c.tracking_uri == target.tracking_uri
     )
     query = (
-        select(
-            trials.c.number,
-            trials.c.trial_id,
-            trials.c.state,
-            trials.c.datetime_start,
-            trials.c.datetime_complete,
-            rows.as_number(values.c.value, values.c.value_type).label("value"),
-            outcome.label("outcome"),
-            exports.c.run_id,
-            exports.c.last_step,
-        )
+        select(*columns, exports.c.run_id, exports.c.last_step)
         .select_from(source.outerjoin(exports, same))
         .where(
             trials.c.study_id == target.study_id,
@@ -222,15 +211,7 @@ def _open_trials(
     )
     return [
         (
-            TrialRow(
-                number=row.number,
-                trial_id=row.trial_id,
-                state=row.state.name,
-                outcome=rows.outcome_of(row.state, row.outcome),
-                value=row.value,
-                started=row.datetime_start,
-                completed=row.datetime_complete,
-            ),
+            rows.head(row),
             None if row.run_id is None else Export(row.run_id, row.last_step, closed=False),
         )
         for row in connection.execute(query)

@@ -80,38 +80,44 @@ def outcome_of(state: TrialState, outcome: str | None) -> str:
     return str(json.loads(outcome))
 
 
-def ranked(connection: Connection, study: Study, number: int | None = None) -> list[TrialRow]:
-    """The trials of a study (or the one with `number`), best first, without their details."""
+def heads() -> tuple[tuple[ColumnElement[Any], ...], FromClause]:
+    """The columns that `head` reads, and the tables that they come from."""
     trials, values = tables.trials, tables.values
     first = and_(values.c.trial_id == trials.c.trial_id, values.c.objective == 0)
     source, outcome = with_attr(trials.outerjoin(values, first), "outcome")
-    query = (
-        select(
-            trials.c.number,
-            trials.c.trial_id,
-            trials.c.state,
-            trials.c.datetime_start,
-            trials.c.datetime_complete,
-            as_number(values.c.value, values.c.value_type).label("value"),
-            outcome.label("outcome"),
-        )
-        .select_from(source)
-        .where(trials.c.study_id == study.study_id)
+    columns = (
+        trials.c.number,
+        trials.c.trial_id,
+        trials.c.state,
+        trials.c.datetime_start,
+        trials.c.datetime_complete,
+        as_number(values.c.value, values.c.value_type).label("value"),
+        outcome.label("outcome"),
     )
+    return columns, source
+
+
+def head(row: Any) -> TrialRow:
+    """A trial without its details, from a row with the columns of `heads`."""
+    return TrialRow(
+        number=row.number,
+        trial_id=row.trial_id,
+        state=row.state.name,
+        outcome=outcome_of(row.state, row.outcome),
+        value=row.value,
+        started=row.datetime_start,
+        completed=row.datetime_complete,
+    )
+
+
+def ranked(connection: Connection, study: Study, number: int | None = None) -> list[TrialRow]:
+    """The trials of a study (or the one with `number`), best first, without their details."""
+    trials = tables.trials
+    columns, source = heads()
+    query = select(*columns).select_from(source).where(trials.c.study_id == study.study_id)
     if number is not None:
         query = query.where(trials.c.number == number)
-    found = [
-        TrialRow(
-            number=row.number,
-            trial_id=row.trial_id,
-            state=row.state.name,
-            outcome=outcome_of(row.state, row.outcome),
-            value=row.value,
-            started=row.datetime_start,
-            completed=row.datetime_complete,
-        )
-        for row in connection.execute(query)
-    ]
+    found = [head(row) for row in connection.execute(query)]
     sign = -1.0 if study.direction == "maximize" else 1.0
     return sorted(found, key=lambda row: _rank(row, sign))
 

@@ -44,33 +44,18 @@ def propose(space: Mapping[str, BaseDistribution], history: Sequence[Told], seed
 
     A space without a numeric dimension gives no values.
     """
-    import cmaes
     import numpy as np
 
     numeric = {name: d for name, d in sorted(space.items()) if isinstance(d, Numeric)}
     if not numeric:
         return Proposal({}, {})
-    trials = {trial.number: trial for trial in history}
-    optimizer = cmaes.CMA(
-        mean=np.full(len(numeric), 0.5),
-        sigma=INITIAL_SIGMA,
-        bounds=np.tile([0.0, 1.0], (len(numeric), 1)),
-        seed=seed,
-    )
-
-    def tell(numbers: Sequence[int]) -> None:
-        solutions = []
-        for trial in (trials[number] for number in numbers):
-            point = [to_unit(d, trial.params[name]) for name, d in numeric.items()]
-            solutions.append((np.asarray(point), trial.loss))
-        optimizer.tell(solutions)
-
+    optimizer = _Replay(numeric, history, seed)
     closings: dict[int, list[int]] = {}
     for trial in history:
         if "told" in trial.state:
             closings.setdefault(trial.state["generation"] - 1, trial.state["told"])
     while optimizer.generation in closings:
-        tell(closings[optimizer.generation])
+        optimizer.tell(closings[optimizer.generation])
     state: dict[str, Any] = {}
     ready = [
         trial.number
@@ -79,8 +64,40 @@ def propose(space: Mapping[str, BaseDistribution], history: Sequence[Told], seed
     ]
     if len(ready) >= optimizer.population_size:
         state["told"] = ready[: optimizer.population_size]
-        tell(state["told"])
+        optimizer.tell(state["told"])
     state["generation"] = optimizer.generation
     point = np.clip(optimizer.ask(), 0.0, 1.0 - 1e-12)
     pairs = zip(numeric.items(), point, strict=True)
     return Proposal({name: from_unit(d, float(u)) for (name, d), u in pairs}, state)
+
+
+class _Replay:
+    """A CMA-ES in the unit cube that is told trials by their numbers."""
+
+    def __init__(self, numeric: Mapping[str, Numeric], history: Sequence[Told], seed: int) -> None:
+        import cmaes
+        import numpy as np
+
+        self._numeric = numeric
+        self._trials = {trial.number: trial for trial in history}
+        self._optimizer = cmaes.CMA(
+            mean=np.full(len(numeric), 0.5),
+            sigma=INITIAL_SIGMA,
+            bounds=np.tile([0.0, 1.0], (len(numeric), 1)),
+            seed=seed,
+        )
+        self.ask = self._optimizer.ask
+        self.population_size: int = self._optimizer.population_size
+
+    @property
+    def generation(self) -> int:
+        return int(self._optimizer.generation)
+
+    def tell(self, numbers: Sequence[int]) -> None:
+        import numpy as np
+
+        solutions = []
+        for trial in (self._trials[number] for number in numbers):
+            point = [to_unit(d, trial.params[name]) for name, d in self._numeric.items()]
+            solutions.append((np.asarray(point), trial.loss))
+        self._optimizer.tell(solutions)

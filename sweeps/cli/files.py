@@ -66,7 +66,6 @@ def init(
       sweeps init --yes --task iris-mlp --optimizer adamw -o iris.yaml
     """
     from studies.errors import UserError
-    from sweeps.spec import load_spec
 
     if output.exists() and not force:
         raise UserError(f"{output} exists already. Give another --output, or --force to overwrite")
@@ -77,20 +76,26 @@ def init(
         return click.prompt(question, default=default)
 
     task = ask("Task (`sweeps tasks`, or your_file.py:factory)", task, "digits-mlp")
-    names = ask("Optimizers, separated by commas", optimizer, "adamw,sgd")
-    schedules = ask("Schedules, separated by commas", schedule, "cosine,step")
-    cap = ask("Trials in all", trials, 60)
-    regression = task == "exp-curve"
+    by_loss = task == "exp-curve" or ":" in task
     text = TEMPLATE.format(
         file=output,
         name=output.stem,
         task=task,
-        optimizer=_listed(names),
-        schedule=_listed(schedules),
-        metric="valid/loss" if regression or ":" in task else "valid/accuracy",
-        goal="minimize" if regression or ":" in task else "maximize",
-        trials=cap,
+        optimizer=_listed(ask("Optimizers, separated by commas", optimizer, "adamw,sgd")),
+        schedule=_listed(ask("Schedules, separated by commas", schedule, "cosine,step")),
+        metric="valid/loss" if by_loss else "valid/accuracy",
+        goal="minimize" if by_loss else "maximize",
+        trials=ask("Trials in all", trials, 60),
     )
+    _write_checked(output, text)
+    click.echo(f"Wrote {output}. Next: sweeps validate {output}; sweeps run {output}")
+
+
+def _write_checked(output: Path, text: str) -> None:
+    """Write a sweep file; put back what was there when it is wrong."""
+    from studies.errors import UserError
+    from sweeps.spec import load_spec
+
     before = output.read_text(encoding="utf-8") if output.exists() else None
     try:
         output.write_text(text, encoding="utf-8")
@@ -104,7 +109,6 @@ def init(
         else:
             output.write_text(before, encoding="utf-8")
         raise
-    click.echo(f"Wrote {output}. Next: sweeps validate {output}; sweeps run {output}")
 
 
 @click.command()

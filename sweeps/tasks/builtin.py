@@ -6,79 +6,42 @@ user, stratified by class. Scaling is learned on the training examples alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweeps.tasks.task import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SPLIT_SEED = 20  # any fixed number: it names the split
 
 
 def iris_mlp(hidden: int = 16, depth: int = 1) -> Task:
     """Fisher's iris: 150 flowers, 4 measurements, 3 species (90 / 30 / 30)."""
-    import torch.nn.functional as F
     from sklearn.datasets import load_iris
-    from torch import nn
 
-    from sweeps.tasks.models import mlp
-
-    data = load_iris()
-    splits = _classification(data.data, data.target)
-    return Task(
-        model=lambda: mlp(4, hidden, 3, depth=depth, activation=nn.ReLU),
-        loss=F.cross_entropy,
-        epochs=60,
-        batch_size=16,
-        train=splits["train"],
-        valid=splits["valid"],
-        test=splits["test"],
-    )
+    splits = _classification(load_iris())
+    return _classifier(_mlp(4, hidden, 3, depth), splits, epochs=60, batch_size=16)
 
 
 def digits_mlp(hidden: int = 64, depth: int = 2) -> Task:
     """Handwritten digits: 1,797 images of 8 x 8, 10 classes (1,079 / 359 / 359), as vectors."""
-    import torch.nn.functional as F
     from sklearn.datasets import load_digits
-    from torch import nn
 
-    from sweeps.tasks.models import mlp
-
-    data = load_digits()
-    splits = _classification(data.data, data.target)
-    return Task(
-        model=lambda: mlp(64, hidden, 10, depth=depth, activation=nn.ReLU),
-        loss=F.cross_entropy,
-        epochs=30,
-        batch_size=32,
-        train=splits["train"],
-        valid=splits["valid"],
-        test=splits["test"],
-    )
+    splits = _classification(load_digits())
+    return _classifier(_mlp(64, hidden, 10, depth), splits, epochs=30, batch_size=32)
 
 
 def digits_cnn(channels: int = 16) -> Task:
     """The same digits as images, for a small convolutional network with BatchNorm."""
-    import torch.nn.functional as F
     from sklearn.datasets import load_digits
 
     from sweeps.tasks.models import DigitsCNN
 
-    data = load_digits()
-    splits = _classification(data.data, data.target)
+    splits = _classification(load_digits())
     images = {name: (x.view(-1, 1, 8, 8), y) for name, (x, y) in splits.items()}
-    return Task(
-        model=lambda: DigitsCNN(channels),
-        loss=F.cross_entropy,
-        epochs=20,
-        batch_size=64,
-        train=images["train"],
-        valid=images["valid"],
-        test=images["test"],
-    )
+    return _classifier(lambda: DigitsCNN(channels), images, epochs=20, batch_size=64)
 
 
 def exp_curve(hidden: int = 32, depth: int = 2) -> Task:
@@ -117,9 +80,35 @@ def exp_curve(hidden: int = 32, depth: int = 2) -> Task:
     )
 
 
-def _classification(
-    features: NDArray[np.float64], labels: NDArray[np.int64]
-) -> dict[str, tuple[Tensor, Tensor]]:
+def _mlp(inputs: int, hidden: int, outputs: int, depth: int) -> Callable[[], nn.Module]:
+    from torch import nn
+
+    from sweeps.tasks.models import mlp
+
+    return lambda: mlp(inputs, hidden, outputs, depth=depth, activation=nn.ReLU)
+
+
+def _classifier(
+    model: Callable[[], nn.Module],
+    splits: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    epochs: int,
+    batch_size: int,
+) -> Task:
+    import torch.nn.functional as F
+
+    return Task(
+        model=model,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
+        loss=F.cross_entropy,
+        epochs=epochs,
+        batch_size=batch_size,
+    )
+
+
+def _classification(bunch: Any) -> dict[str, tuple[Tensor, Tensor]]:
     """Split 60 / 20 / 20 by class; scale each feature by the training examples' mean and std."""
     import torch
     from sklearn.model_selection import train_test_split
@@ -128,8 +117,8 @@ def _classification(
     def split(x: Any, y: Any, size: int) -> Any:
         return train_test_split(x, y, test_size=size, stratify=y, random_state=SPLIT_SEED)
 
-    size = round(len(labels) / 5)
-    rest_x, test_x, rest_y, test_y = split(features, labels, size)
+    size = round(len(bunch.target) / 5)
+    rest_x, test_x, rest_y, test_y = split(bunch.data, bunch.target, size)
     train_x, valid_x, train_y, valid_y = split(rest_x, rest_y, size)
     scaler = StandardScaler().fit(train_x)
 
