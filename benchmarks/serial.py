@@ -60,8 +60,7 @@ def sweeplane(folder: Path, trials: int) -> float:
 
 def by_hand(folder: Path, trials: int) -> float:
     """The usual script: study.optimize around a torch training loop."""
-    start = time.perf_counter()
-    task = digits_mlp()
+    start, task = time.perf_counter(), digits_mlp()
     x, y = task.train
     steps = len(x) // BATCH_SIZE
 

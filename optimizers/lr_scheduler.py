@@ -100,7 +100,7 @@ class ScheduleLR(FactorLR):
     """Any schedule over `total_steps` optimizer steps; missing `hypers` are its defaults.
 
     Call `step` after every optimizer step, and `observe` at every evaluation (only feedback
-    schedules heed it).
+    schedules heed it); `maximize`: more of the metric is better.
 
     Raises:
         ValueError: an unknown schedule or hyperparameter, or an invalid value.
@@ -111,6 +111,8 @@ class ScheduleLR(FactorLR):
         optimizer: Optimizer,
         schedule: str | Schedule,
         total_steps: int,
+        *,
+        maximize: bool = False,
         **hypers: float,
     ) -> None:
         if isinstance(schedule, str):
@@ -118,7 +120,7 @@ class ScheduleLR(FactorLR):
         if total_steps < 1:
             raise ValueError(f"total_steps = {total_steps} is invalid; it must lie in [1, inf)")
         schedule.check(hypers)
-        self.schedule = schedule
+        self.schedule = schedule = schedule.maximizing() if maximize else schedule
         self.total_steps = total_steps
         self.hypers = {n: hypers.get(n, h.default) for n, h in schedule.hypers.items()}
         self.state = dict(schedule.initial_state)
@@ -281,11 +283,16 @@ class ReduceLROnPlateau(torch_schedulers.ReduceLROnPlateau):
 
 
 def build_scheduler(
-    name: str, optimizer: Optimizer, total_steps: int, hypers: Mapping[str, float]
+    name: str,
+    optimizer: Optimizer,
+    total_steps: int,
+    hypers: Mapping[str, float],
+    *,
+    maximize: bool = False,
 ) -> ScheduleLR:
     """The schedule `name` over `total_steps` optimizer steps; missing hyperparameters are defaults.
 
     Raises:
         ValueError: an unknown schedule or hyperparameter, or an invalid value.
     """
-    return ScheduleLR(optimizer, name, total_steps, **hypers)
+    return ScheduleLR(optimizer, name, total_steps, maximize=maximize, **hypers)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         get_runner,
         release_runner,
     )
+    from studies.secrets import mask_passwords
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
         Sweep,
@@ -52,6 +53,7 @@ __all__ = [
     "get_runner",
     "get_sweep",
     "list_sweeps",
+    "mask_passwords",
     "open_storage",
     "queries",
     "release_runner",
@@ -62,6 +64,7 @@ _MODULES = {
     "studies.batches": ("Finish", "Report"),
     "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
     "studies.runner": ("Runner", "acquire_runner", "beat", "get_runner", "release_runner"),
+    "studies.secrets": ("mask_passwords",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
         "Sweep",

@@ -83,7 +83,9 @@ def finish(engine: Engine, outcomes: Sequence[Finish]) -> set[int]:
 def hand_back(engine: Engine, study_id: int, trial_ids: Collection[int] | None) -> list[int]:
     """RUNNING trials of a study (all of them, or those given) become WAITING, as if never begun.
 
-    Parameters, user attributes and the number stay; the curve and the rungs reached are deleted.
+    Parameters, user attributes and the number stay; the curve and the rungs reached are deleted. A
+    trial without the user attribute `config` was still being drawn: its parameters go too, so that
+    it is drawn anew as a whole, and to the same values by a sampler that is seeded by its number.
 
     Returns:
         The numbers of the trials that were handed back, ascending.
@@ -99,6 +101,9 @@ def hand_back(engine: Engine, study_id: int, trial_ids: Collection[int] | None) 
         connection.execute(_delete_of(tables.intermediates, ids))
         connection.execute(_delete_of(schema.points, ids))
         connection.execute(_delete_of(tables.system_attrs, ids).where(rungs))
+        drawn = select(tables.user_attrs.c.trial_id).where(tables.user_attrs.c.key == "config")
+        params = _delete_of(tables.params, ids)
+        connection.execute(params.where(tables.params.c.trial_id.not_in(drawn)))
         connection.execute(
             update(trials)
             .where(trials.c.trial_id.in_(ids))

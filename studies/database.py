@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from studies.errors import NoStudiesError, UserError
+from studies.secrets import mask_passwords
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -56,7 +56,7 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise UserError(
-            f"storage URL '{_masked(text)}' cannot be read. Write {_FORMS}; "
+            f"storage URL '{mask_passwords(text)}' cannot be read. Write {_FORMS}; "
             "percent-encode the characters @ : / ? # in a password."
         ) from None
     if url.drivername not in _DRIVERS:
@@ -108,12 +108,7 @@ def check_file(url: URL, *, create: bool) -> None:
 
 def shown(url: URL) -> str:
     """The URL as it may be printed: without any password."""
-    return _masked(url.render_as_string(hide_password=True))
-
-
-def _masked(text: str) -> str:
-    text = re.sub(r"(://[^/?#@:]*):.*@", r"\1:***@", text, flags=re.DOTALL)
-    return re.sub(r"(password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+    return mask_passwords(url.render_as_string(hide_password=True))
 
 
 def engine_options(url: URL) -> dict[str, Any]:
@@ -155,7 +150,7 @@ def writing(engine: Engine) -> Engine:
 def explain(error: DBAPIError, url: URL) -> UserError:
     """What a failure to open the database at `url` means to the user."""
     said = str(error.orig).strip() or type(error.orig).__name__
-    detail = _masked(said.splitlines()[0])
+    detail = mask_passwords(said.splitlines()[0])
     if url.password:
         detail = detail.replace(str(url.password), "***")
     advice = next(text for sign, text in _ADVICE if sign in said.lower())

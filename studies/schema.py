@@ -32,16 +32,15 @@ from studies import tables
 
 metadata = MetaData()
 
-# new       the study and its sweep exist; no trial is planned yet       create_sweep
-# ready     the baseline and the enqueued trials are in the study        new -> ready
-# running   a runner holds the sweep                                     ready, drained, failed,
+# new       the study and its sweep exist                                create_sweep
+# running   a runner holds the sweep                                     new, drained, failed,
 #                                                                        finished (budget raised)
 # drained   stopped before the budget was met; RUNNING trials are        running -> drained
 #           WAITING again
 # finished  the budget is met                                            running -> finished
 # failed    an error ended the run                                       running -> failed
 # A killed runner leaves `running`; the next one takes the sweep over and it stays `running`.
-Status = Literal["new", "ready", "running", "drained", "finished", "failed"]
+Status = Literal["new", "running", "drained", "finished", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 _JSON = JSON(none_as_null=True)

@@ -24,6 +24,5 @@ system_attrs: Table = models.TrialSystemAttributeModel.__table__
 
 ValueType = models.TrialValueModel.TrialValueType
 stored_value = models.TrialValueModel.value_to_stored_repr
-read_value = models.TrialValueModel.stored_repr_to_value
 stored_intermediate = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
 read_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value

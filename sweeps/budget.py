@@ -1,4 +1,4 @@
-"""How long a sweep goes on: trials, wall time, device-hours, failures, or a target reached."""
+"""How long a sweep goes on: trials, wall time, device-hours, or a target reached."""
 
 from __future__ import annotations
 
@@ -24,21 +24,17 @@ class Budget:
     trials: float = math.inf
     time: float = math.inf
     device_seconds: float = math.inf
-    failures: float = math.inf
     target: float | None = None
     maximize: bool = False
 
     def met(self, trials: Sequence[FrozenTrial], seconds: float) -> str | None:
         """Return which limit is met, in words, given the study's trials and its wall clock."""
         by_state = [trial.state for trial in trials]
-        failed = by_state.count(TrialState.FAIL)
         trained = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
         if self.target is not None and any(map(self._hits, trials)):
             return f"target {self.target:g} is reached"
         if sum(map(by_state.count, COUNTED)) >= self.trials:
             return f"all {self.trials:.0f} trials have run"
-        if failed >= self.failures:
-            return f"{failed} trials have failed (budget.failures)"
         if trained >= self.device_seconds:
             return f"{trained / 3600:.3g} device-hours are used (budget.gpu_hours)"
         return self.out_of_time(seconds)

@@ -81,4 +81,14 @@ def _frame(data: dict[str, Any], *, curves: bool) -> pd.DataFrame:
             for name, curve in trial["curves"].items():
                 row[f"curve.{name}"] = [float(value) for _, value in curve]
         rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    for name in frame.columns:
+        if name.startswith("params.") and _is_mixed(frame[name].dropna()):
+            frame[name] = frame[name].map(str, na_action="ignore")
+    return frame
+
+
+def _is_mixed(values: Any) -> bool:
+    """Whether values of one column have several types, which Parquet has no column for."""
+    kinds = {"number" if type(value) in (int, float) else type(value).__name__ for value in values}
+    return len(kinds) > 1

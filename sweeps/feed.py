@@ -41,6 +41,7 @@ class FeedRules:
     seed: int
     min_epochs: int
     trial_seconds: float  # limit of one trial
+    failures: int  # trials that may fail, over all launches
     budget: Budget
 
 
@@ -84,6 +85,7 @@ class StudyFeed:
         taken: list[Trial] = []
         while len(taken) < n and not self._draining:
             trials = self._study.get_trials(deepcopy=False)
+            self._refuse_more_failures(trials)
             self.ended = self._rules.budget.met(trials, self._elapsed())
             if self.ended is not None:
                 break
@@ -177,8 +179,7 @@ class StudyFeed:
             return DRAINED
         if point.seconds >= self._rules.trial_seconds:
             return f"{self._rules.trial_seconds:.0f} s of training (budget.trial_time)"
-        finite = all(map(math.isfinite, point.values.values()))
-        if not finite or point.number in self._unprunable:
+        if point.diverged or point.number in self._unprunable:
             return None
         if point.epoch < self._rules.min_epochs:
             return None
@@ -249,11 +250,21 @@ class StudyFeed:
         self._curves.pop(number, None)
         self._stops.pop(number, None)
 
+    def _refuse_more_failures(self, trials: Sequence[FrozenTrial]) -> None:
+        failed = sum(trial.state == TrialState.FAIL for trial in trials)
+        if failed >= self._rules.failures:
+            raise SweeplaneError(
+                f"{failed} trials of study '{self._study.study_name}' have failed, and "
+                f"budget.failures is {self._rules.failures}. Mend the cause, raise budget.failures "
+                "in the sweep file, and run it again"
+            )
+
     def _break_crash_loop(self) -> None:
         last = self._failures[-FAILURES_IN_A_ROW:]
         if len(last) == FAILURES_IN_A_ROW and len(set(last)) == 1:
             raise SweeplaneError(
                 f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0]}. "
-                "Mend it and run the same command again; the failed trials' places are free. "
+                "Mend it and run the same command again; failed trials hold no place of "
+                "budget.trials, only of budget.failures. "
                 f"`sweeps show {self._study.study_name} TRIAL` prints a trial's traceback"
             )

@@ -1,29 +1,19 @@
 """From a sweep file to a study that is ready to run: create it, or find it and check it.
 
-Order matters for a clean refusal: the task is built and the metric looked up before anything is
-written, and the plan (baseline, enqueued configurations) is written trial by trial so that a
-creation which was killed half way is completed by the next `run`.
+Order matters for a clean refusal: what shows at once comes first (the file, the storage, a study
+of the same name), then what needs torch (the task, its metric, its model, the batch size), and only
+then is anything written.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-import sys
-import warnings
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState, create_trial
 
+from optimizers.names import closest
 from studies import (
     NoStudiesError,
     StudyStorage,
@@ -34,17 +24,15 @@ from studies import (
     get_sweep,
     open_storage,
     queries,
-    set_status,
 )
-from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
 from sweeps.spec import Spec, differences
+from sweeps.surroundings import environment, git_state
 from sweeps.tasks import load_factory
 from sweeps.tasks.task import Task
 
 TASKS_KEPT = 8
-PACKAGES = ("sweeplane", "torch", "optuna", "sqlalchemy", "mlflow", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -69,9 +57,11 @@ def task_source(spec: Spec) -> Tasks:
             returned something else.
     """
     factory = load_factory(spec.task, spec.path.parent)
+    from sweeps.tasks.data import seed_everything  # torch, which a refusal must not wait for
 
     @lru_cache(maxsize=TASKS_KEPT)
     def build(arguments: str) -> Task:
+        seed_everything(spec.seed)
         try:
             task: object = factory(**json.loads(arguments))
         except UserError:
@@ -94,10 +84,10 @@ def _first_task(spec: Spec, tasks: Tasks) -> Task:
     task = tasks({knob.name: knob.distribution.first() for knob in knobs})
     names = [f"{split}/{name}" for split in ("train", "valid") for name in ("loss", *task.metrics)]
     if spec.metric.name not in names:
-        near = get_close_matches(spec.metric.name, names, n=1)
+        near = closest(spec.metric.name, names)
         raise UserError(
             f"{spec.path}: metric '{spec.metric.name}' is not measured by task '{spec.task}'"
-            + (f"; did you mean '{near[0]}'?" if near else ".")
+            + (f"; did you mean '{near}'?" if near else ".")
             + f" Measured: {', '.join(names)}"
         )
     return task
@@ -120,8 +110,8 @@ def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
         pass
     tasks = task_source(spec)
     task = _first_task(spec, tasks)
-    epochs = spec.epochs or _largest(spec, "epochs") or task.epochs
-    batch_size = spec.batch_size or _largest(spec, "batch_size") or task.batch_size
+    _check_model(spec, task)
+    sizes = _sizes(spec, task)
     storage = open_storage(url)
     found = get_sweep(storage, name)
     if found is None:
@@ -129,15 +119,53 @@ def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
     else:
         study_id = found.study_id
     study = optuna.load_study(study_name=name, storage=storage)
-    if found is None or found.status == "new":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([spec.metric.name])
-        _plan(spec, study, epochs, batch_size)
-        set_status(storage, study_id, "ready")
-    return OpenSweep(
-        spec, tasks, storage, study, study_id, epochs, batch_size, created=found is None
-    )
+    return OpenSweep(spec, tasks, storage, study, study_id, *sizes, created=found is None)
+
+
+def _check_model(spec: Spec, task: Task) -> None:
+    """Build a model once: a factory that cannot work at all is refused before anything is written.
+
+    Raises:
+        UserError: `model()` raised.
+    """
+    try:
+        task.model()
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(
+            f"task '{spec.task}': its model() raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def _sizes(spec: Spec, task: Task) -> tuple[int, int]:
+    """Return the largest epochs and batch size; a batch must fit into the training examples.
+
+    Raises:
+        UserError: it does not, or the sweep file sets the batch size of a DataLoader.
+    """
+    from sweeps.tasks.data import example_count, loader_batch_size
+
+    epochs = spec.epochs or _largest(spec, "epochs") or task.epochs
+    batch_size = spec.batch_size or _largest(spec, "batch_size")
+    own = loader_batch_size(task.train)
+    if own is not None:
+        if batch_size is not None:
+            raise UserError(
+                f"{spec.path}: batch_size is {batch_size}, but task '{spec.task}' trains from a "
+                f"DataLoader, whose batches have {own} examples. Leave batch_size out, or give the "
+                "task a dataset or tensors"
+            )
+        return epochs, own
+    batch_size = batch_size or task.batch_size
+    sizes = {"epochs": epochs, "batch_size": batch_size}
+    known = [spec.baseline_config(**sizes), *spec.enqueue_configs(**sizes)]
+    largest = max(batch_size, *(config.batch_size for config in known if config is not None), 1)
+    examples = example_count(task.train)
+    if largest > examples:
+        raise UserError(
+            f"{spec.path}: batch_size {largest} is larger than the {examples} training examples of "
+            f"task '{spec.task}'; an epoch is n // batch_size full batches. Give at most {examples}"
+        )
+    return epochs, batch_size
 
 
 def _largest(spec: Spec, name: str) -> int | None:
@@ -165,33 +193,6 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         )
 
 
-def _plan(spec: Spec, study: optuna.Study, epochs: int, batch_size: int) -> None:
-    """Put the baseline and the enqueued configurations into the study, as waiting trials.
-
-    One that lies in the search space carries its sampled values, so that samplers learn from it;
-    one that does not (a default of zero on a log scale, a schedule that is not searched) keeps its
-    effective values only.
-    """
-    planned: list[tuple[str, Config]] = []
-    baseline = spec.baseline_config(epochs=epochs, batch_size=batch_size)
-    if baseline is not None:
-        planned.append(("baseline", baseline))
-    enqueued = spec.enqueue_configs(epochs=epochs, batch_size=batch_size)
-    planned += [("enqueued", config) for config in enqueued]
-    flat = spec.space.flat()
-    there = len(study.get_trials(deepcopy=False))
-    for origin, config in planned[there:]:
-        params = spec.space.encode(config) or {}
-        study.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=params,
-                distributions={key: flat[key] for key in params},
-                user_attrs={"origin": origin, "config": config.to_json()},
-            )
-        )
-
-
 def _record(spec: Spec) -> SweepRecord:
     commit, dirty = git_state(spec.path.parent)
     return SweepRecord(
@@ -204,40 +205,3 @@ def _record(spec: Spec) -> SweepRecord:
         git_dirty=dirty,
         environment=environment(resolve_device(spec.device)),
     )
-
-
-def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit checked out in `folder` and whether it has changes; None outside git."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return None, None
-    return commit, bool(git("status", "--porcelain"))
-
-
-def environment(device: str) -> dict[str, Any]:
-    """Return the versions and the machine that results on `device` depend on."""
-    import torch
-
-    cuda = device.startswith("cuda")
-    return {
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
-        "python": sys.version.split()[0],
-        "packages": {package: version(package) for package in PACKAGES},
-        "platform": sys.platform,
-        "cpus": os.cpu_count(),
-    }

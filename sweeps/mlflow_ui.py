@@ -24,7 +24,7 @@ from typing import IO, Self
 
 import click
 
-from studies import SweeplaneError, UserError
+from studies import SweeplaneError, UserError, mask_passwords
 from sweeps.tracking import store
 
 START_SECONDS = 90.0
@@ -153,11 +153,11 @@ def serve(
     """
     store.check_uri(tracking_uri)
     if store.is_server(tracking_uri):
-        click.echo(f"MLflow's UI: {store.without_password(tracking_uri)}")
+        click.echo(f"MLflow's UI: {mask_passwords(tracking_uri)}")
         if open_browser:
             webbrowser.open(tracking_uri)
         return
-    click.echo(f"Starting MLflow's UI on {store.without_password(tracking_uri)} ...", err=True)
+    click.echo(f"Starting MLflow's UI on {mask_passwords(tracking_uri)} ...", err=True)
     with _interruptible(), Server(tracking_uri, host=host, port=port) as server:
         if server.port_was_taken:
             click.echo(f"Port {port} is taken, so it is on {server.port}.", err=True)

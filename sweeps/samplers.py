@@ -19,6 +19,7 @@ value seen in its branch.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 
 GRID_INDEX = "sweeplane:grid_index"
+GRID_ATTEMPTS = 3
 CMA_STATE = "sweeplane:cma"
 
 
@@ -110,7 +112,7 @@ class QmcSampler(_SpaceSampler):
 
 
 class GridSampler(_SpaceSampler):
-    """The lowest point of the grid that no other trial of the study has."""
+    """The first point of the grid that no trial of the study holds."""
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -118,19 +120,26 @@ class GridSampler(_SpaceSampler):
         points = self._space.grid()
         index = trial.system_attrs.get(GRID_INDEX)
         if index is None:
-            index = min(
-                set(range(len(points))) - grid_indices(study.get_trials(deepcopy=False)),
-                default=None,
-            )
-        if index is None:
-            raise LookupError(f"all {len(points)} points of the grid have their trial")
+            free = free_points(len(points), study.get_trials(deepcopy=False))
+            if not free:
+                raise LookupError(f"all {len(points)} points of the grid have their trial")
+            index = free[0]
         study._storage.set_trial_system_attr(trial._trial_id, GRID_INDEX, index)
         return points[index]
 
 
-def grid_indices(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Return the grid points that have their trial already."""
-    return {t.system_attrs[GRID_INDEX] for t in trials if GRID_INDEX in t.system_attrs}
+def free_points(size: int, trials: Sequence[FrozenTrial]) -> list[int]:
+    """Return the grid points to run, in order; a failed one comes last, and again twice at most."""
+    failures = [0] * size
+    held = set()
+    for trial in trials:
+        index = trial.system_attrs.get(GRID_INDEX)
+        if index is not None and trial.state == TrialState.FAIL:
+            failures[index] += 1
+        elif index is not None:
+            held.add(index)
+    free = [n for n in range(size) if n not in held and failures[n] < GRID_ATTEMPTS]
+    return sorted(free, key=lambda n: (failures[n], n))
 
 
 class _BranchSampler(_SpaceSampler):
@@ -186,6 +195,8 @@ class GpSampler(_BranchSampler):
     ) -> dict[str, Any]:
         completed = [t.values[0] for t in siblings if t.state == TrialState.COMPLETE]
         worst = min if study.direction == StudyDirection.MAXIMIZE else max
+        # Optuna logs each new study at INFO, and this one is made for a single ask
+        logging.getLogger("optuna.storages._in_memory").setLevel(logging.WARNING)
         branch = optuna.create_study(direction=study.direction, sampler=GPSampler(seed=self._seed))
         for sibling in siblings:
             if sibling.state == TrialState.COMPLETE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies import queries
 from sweeps.config import Config
+from sweeps.engines.base import Objective
 
 if TYPE_CHECKING:
     from studies import StudyStorage
@@ -27,10 +28,10 @@ def best_row(storage: StudyStorage, study_name: str) -> TrialRow | None:
 
 
 def baseline_row(storage: StudyStorage, study_name: str) -> TrialRow | None:
-    """Return the baseline's trial when it is complete."""
+    """Return the baseline's trial when it is complete; the last one's, where the file changed."""
     rows = queries.leaderboard(storage, study_name)
     found = [row for row in rows if row.origin == "baseline" and row.outcome == "complete"]
-    return found[0] if found else None
+    return max(found, key=lambda row: row.number, default=None)
 
 
 def baseline_to_best(storage: StudyStorage, study_name: str) -> list[tuple[str, float, float]]:
@@ -51,7 +52,13 @@ def baseline_to_best(storage: StudyStorage, study_name: str) -> list[tuple[str, 
     return rows
 
 
-def python_code(config: Config) -> str:
+def objective(storage: StudyStorage, study_name: str) -> Objective:
+    """Return what the study's trials are judged by."""
+    now = queries.status(storage, study_name)
+    return Objective(now.metric, maximize=now.direction == "maximize")
+
+
+def python_code(config: Config, judged: Objective) -> str:
     """Return the optimizer and the schedule as code to paste, under torch's names where it can."""
     import torch
 
@@ -68,15 +75,19 @@ def python_code(config: Config) -> str:
         if name == "lr" or (name in parameters and value != parameters[name].default)
     ]
     lines = [f"optimizer = {module}.{kind.__name__}(model.parameters(), {', '.join(given)})"]
-    if config.schedule != "constant" or any(config.schedule_hypers.values()):
-        knobs = ", ".join(f"{k}={_literal(v)}" for k, v in config.schedule_hypers.items())
-        lines.append(
-            f'scheduler = optimizers.ScheduleLR(optimizer, "{config.schedule}", '
-            f"total_steps={config.epochs} * steps_per_epoch, {knobs})"
-            "  # step() after each optimizer step"
-        )
-        if SCHEDULES[config.schedule].feedback:
-            lines.append("# scheduler.observe(loss) at each evaluation; smaller is better")
+    if config.schedule == "constant" and not any(config.schedule_hypers.values()):
+        return lines[0]
+    feedback = SCHEDULES[config.schedule].feedback
+    knobs = [f"{name}={_literal(value)}" for name, value in config.schedule_hypers.items()]
+    if feedback and judged.maximize:
+        knobs.insert(0, "maximize=True")
+    lines.append(
+        f'scheduler = optimizers.ScheduleLR(optimizer, "{config.schedule}", '
+        f"total_steps={config.epochs} * steps_per_epoch, {', '.join(knobs)})"
+        "  # step() after each optimizer step"
+    )
+    if feedback:
+        lines.append(f"# after each evaluation: scheduler.observe(<{judged.name}>)")
     return "\n".join(lines)
 
 
@@ -85,15 +96,17 @@ def yaml_text(config: Config) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.compat import StringIO
 
+    from sweeps.spec import known_entry
+
     stream = StringIO()
-    flat = {name: _rounded(value) for name, value in config.flat().items()}
-    YAML().dump({"baseline": flat}, stream)
+    entry = {name: _rounded(value) for name, value in known_entry(config).items()}
+    YAML().dump({"baseline": entry}, stream)
     return str(stream.getvalue()).rstrip()
 
 
-def paste(config: Config) -> str:
+def paste(config: Config, judged: Objective) -> str:
     """Return code and YAML together, as `sweeps best` prints them."""
-    code = "".join(f"  {line}\n" for line in python_code(config).splitlines())
+    code = "".join(f"  {line}\n" for line in python_code(config, judged).splitlines())
     yaml = "".join(f"  {line}\n" for line in yaml_text(config).splitlines())
     size = f"{config.epochs} epochs, batch size {config.batch_size}"
     return f"{code}  # {size}\n\nThe same for a sweep file:\n\n{yaml}".rstrip()
@@ -101,7 +114,8 @@ def paste(config: Config) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.{PLACES}g}")
+        rounded = float(f"{value:.{PLACES}g}")
+        return value if rounded == 1 else rounded  # a beta must stay below 1
     return value
 
 

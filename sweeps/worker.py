@@ -30,12 +30,14 @@ from studies import (
 )
 from sweeps.budget import Budget
 from sweeps.device import resolve_device
-from sweeps.engines.serial import Objective, SerialEngine
+from sweeps.engines.base import Objective
+from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.launch import OpenSweep
+from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.samplers import grid_indices, make_sampler
+from sweeps.samplers import GRID_INDEX, free_points, make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +69,7 @@ class Worker:
         self._clock = _Wall(sweep.storage, sweep.study_id)
         trials = sweep.study.get_trials(deepcopy=False)
         self.progress = Progress(
-            total=min(spec.budget.trials, _points(sweep, trials)),
+            total=min(spec.budget.trials, _most_trials(sweep)),
             done_before=sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials),
             maximize=spec.metric.goal == "maximize",
         )
@@ -87,6 +89,7 @@ class Worker:
         acquire_runner(storage, study_id)
         try:
             storage.hand_back(study_id, None)
+            plan(self._sweep)
             set_status(storage, study_id, "running")
             try:
                 with self._signals(), self._heart():
@@ -116,7 +119,6 @@ class Worker:
             trials=spec.budget.trials,
             time=spec.budget.time or math.inf,
             device_seconds=(spec.budget.gpu_hours or math.inf) * 3600,
-            failures=spec.budget.failures,
             target=spec.metric.target,
             maximize=maximize,
         )
@@ -128,6 +130,7 @@ class Worker:
             seed=spec.seed,
             min_epochs=min_epochs,
             trial_seconds=spec.budget.trial_time or math.inf,
+            failures=spec.budget.failures,
             budget=budget,
         )
         return StudyFeed(
@@ -212,17 +215,18 @@ def _exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
     if sweep.spec.method != "grid":
         return None
     points = sweep.spec.space.size() or 0
-    if len(grid_indices(trials)) < points:
+    if free_points(points, trials):
         return None
-    return f"all {points} points of the grid have run"
+    held = {t.system_attrs.get(GRID_INDEX) for t in trials if t.state != TrialState.FAIL}
+    failed = points - len(held - {None})
+    return f"the grid's {points} points have run" + (f", {failed} failed" if failed else "")
 
 
-def _points(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> float:
+def _most_trials(sweep: OpenSweep) -> float:
     """Return how many trials there can be: a grid ends, and planned trials stand beside it."""
     if sweep.spec.method != "grid":
         return math.inf
-    planned = sum(t.user_attrs.get("origin") in ("baseline", "enqueued") for t in trials)
-    return planned + (sweep.spec.space.size() or 0)
+    return len(planned(sweep)) + (sweep.spec.space.size() or 0)
 
 
 def _longest_warmup(space: Space) -> float:

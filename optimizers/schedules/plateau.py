@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from optimizers.rule import Hyper
 from optimizers.schedules.schedule import WARMUP, Schedule
@@ -33,6 +33,9 @@ class Plateau(Schedule):
     def initial_state(self) -> Mapping[str, float]:
         worst = math.inf if self.mode == "min" else -math.inf
         return {"best": worst, "bad": 0.0, "cooldown": 0.0, "reduction": 1.0}
+
+    def maximizing(self) -> Self:
+        return replace(self, mode="max")
 
     def decay(
         self, t: Tensor, total: Tensor, h: Mapping[str, Tensor], state: Mapping[str, Tensor]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from optimizers.rule import Hyper, check_hypers
 
@@ -59,6 +59,10 @@ class Schedule(ABC):
         warmup = self.warmup_steps(total, h)
         ramp = ((t + 1) / warmup.clamp(min=1)).clamp(max=1)
         return ramp * self.decay(t, total, h, state)
+
+    def maximizing(self) -> Self:
+        """This schedule for a metric of which more is better; without feedback, the same."""
+        return self
 
     def check(self, values: Mapping[str, float]) -> None:
         """Refuse invalid hyperparameters of one trial.

@@ -131,6 +131,8 @@ def validate(file: Path, plot: bool, png: Path | None, as_json: bool) -> None:
     """
     from sweeps.spec import load_spec
 
+    if plot and as_json:
+        raise click.UsageError("--plot draws in the terminal; with --json give --png FILE")
     spec = load_spec(file)
     size = spec.space.size()
     if as_json:
@@ -154,7 +156,7 @@ def _print_space(spec: Spec, size: int | None) -> None:
         f"early_terminate {stop.type}"
     )
     rows = [
-        (name, " | ".join(values), "yours" if name in _named(spec) else "default")
+        (name, " | ".join(values), "yours" if name in spec.named else "default")
         for name, values in spec.space.choices.items()
     ]
     searched = [knob for knob in spec.space.knobs if knob.searched]
@@ -166,14 +168,6 @@ def _print_space(spec: Spec, size: int | None) -> None:
     points = "continuous, so any number of" if size is None else f"{size:,}"
     dimensions = len(spec.space.flat())
     click.echo(f"{dimensions} dimensions, {points} points")
-
-
-def _named(spec: Spec) -> set[str]:
-    """Return the keys that the file names at its top level or in `parameters`."""
-    from sweeps.spec.yaml_lines import read_yaml
-
-    data = read_yaml(spec.text).data
-    return set(data) | set(data.get("parameters") or ())
 
 
 def _draw(spec: Spec, png: Path | None, *, in_terminal: bool) -> None:

@@ -153,10 +153,10 @@ def best(study: str, storage: str, as_json: bool) -> None:
     """
     from studies import UserError, open_storage
     from sweeps.config import Config
-    from sweeps.summary import best_row, paste
+    from sweeps.summary import best_row, objective, paste
 
     with open_storage(storage, create=False) as store:
-        row = best_row(store, study)
+        judged, row = objective(store, study), best_row(store, study)
         if row is None:
             raise UserError(
                 f"study '{study}' has no complete trial yet. See `sweeps status {study}`"
@@ -168,7 +168,7 @@ def best(study: str, storage: str, as_json: bool) -> None:
     if row.config is None:
         render.console().print(render.table(["parameter", "value>"], row.params.items()))
     else:
-        click.echo(paste(Config.from_json(row.config)))
+        click.echo(paste(Config.from_json(row.config), judged))
 
 
 @click.command()
@@ -263,7 +263,7 @@ def row_json(row: TrialRow) -> dict[str, Any]:
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
     """Return the best trial (None while none is complete), the baseline's, and code and YAML."""
     from sweeps.config import Config
-    from sweeps.summary import baseline_row, best_row, python_code, yaml_text
+    from sweeps.summary import baseline_row, best_row, objective, python_code, yaml_text
 
     row, baseline = best_row(storage, study), baseline_row(storage, study)
     found: dict[str, Any] = {
@@ -273,7 +273,8 @@ def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
     }
     if row is not None and row.config is not None:
         config = Config.from_json(row.config)
-        found |= {"python": python_code(config), "yaml": yaml_text(config)}
+        code = python_code(config, objective(storage, study))
+        found |= {"python": code, "yaml": yaml_text(config)}
     return found
 
 

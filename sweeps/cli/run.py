@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,24 +59,33 @@ def run(
       sweeps run sweep.yaml --name second-try --device cpu
       sweeps run sweep.yaml --tracking none --json > result.json
     """
+    # What the user's own code prints must not stand in the JSON.
+    users = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with users:
+        sweep, where = _open(file, name, storage, tracking, device)
+    with sweep.storage:
+        with users:
+            reason, drained = _train(sweep, where, quiet=as_json)
+        _summary(sweep, reason, where, as_json=as_json)
+    if drained:
+        sys.exit(DRAINED_EXIT_CODE)
+
+
+def _open(
+    file: Path, name: str | None, storage: str | None, tracking: str | None, device: str | None
+) -> tuple[OpenSweep, str]:
     from sweeps.device import resolve_device
     from sweeps.launch import open_sweep
     from sweeps.spec import load_spec
     from sweeps.tracking import check_uri
 
-    overrides = {"device": device} if device else {}
-    spec = load_spec(file, overrides)
+    spec = load_spec(file, {"device": device} if device else {})
     if spec.device.startswith("cuda"):
         resolve_device(spec.device)
     where = tracking or spec.tracking
     if where != "none":
         check_uri(where)
-    sweep = open_sweep(spec, storage or spec.storage, name or spec.name)
-    with sweep.storage:
-        reason, drained = _train(sweep, where, quiet=as_json)
-        _summary(sweep, reason, where, as_json=as_json)
-    if drained:
-        sys.exit(DRAINED_EXIT_CODE)
+    return open_sweep(spec, storage or spec.storage, name or spec.name), where
 
 
 def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
@@ -100,17 +112,26 @@ def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
         with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
             reason = worker.run()
     finally:
-        if follower:
-            follower.close()
+        interrupted = follower is not None and _interrupted(follower.close)
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
-    return reason, worker.drained
+    return reason, worker.drained or interrupted
+
+
+def _interrupted(close: Callable[[], object]) -> bool:
+    """Make MLflow's last copy; return whether Ctrl-C cut it short."""
+    try:
+        close()
+    except KeyboardInterrupt:
+        click.echo("MLflow lacks the last results; the next `sweeps run` copies them.", err=True)
+        return True
+    return False
 
 
 def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> None:
     from sweeps.cli.results import best_json, leaderboard_table
     from sweeps.config import Config
-    from sweeps.summary import baseline_to_best, best_row, paste
+    from sweeps.summary import baseline_to_best, best_row, objective, paste
 
     name = sweep.study.study_name
     if as_json:
@@ -128,18 +149,25 @@ def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> 
         click.echo("No trial is complete yet.\n")
     elif row.config is not None:
         click.echo(f"Best configuration (trial {row.number}):\n")
-        click.echo(f"{paste(Config.from_json(row.config))}\n")
+        click.echo(f"{paste(Config.from_json(row.config), objective(sweep.storage, name))}\n")
     click.echo(_next(name, sweep, tracking))
 
 
 def _next(name: str, sweep: OpenSweep, tracking: str) -> str:
+    from studies import mask_passwords
+
+    def url(option: str, value: str, default: str) -> str:
+        return "" if value == default else f" {option} {shlex.quote(mask_passwords(value))}"
+
+    study = shlex.quote(name)
+    storage = url("--storage", str(sweep.storage), options.DEFAULT_STORAGE)
     lines = [
-        f"  sweeps status {name}",
-        f"  sweeps show {name} 0",
-        f"  sweeps export {name} --format csv",
+        f"  sweeps status {study}{storage}",
+        f"  sweeps show {study} 0{storage}",
+        f"  sweeps export {study} --format csv{storage}",
     ]
     if tracking != "none":
-        lines.append(f"  sweeps ui --tracking {tracking}")
+        lines.append(f"  sweeps ui{url('--tracking', tracking, options.DEFAULT_TRACKING)}")
     if find_spec("optuna_dashboard") is not None:
-        lines.append(f"  optuna-dashboard {sweep.storage}")
+        lines.append(f"  optuna-dashboard {shlex.quote(str(sweep.storage))}")
     return "Next:\n" + "\n".join(lines)

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Objective:
+    """The curve that trials are judged by and that schedules with feedback read."""
+
+    name: str
+    maximize: bool
+
+
+@dataclass(frozen=True)
 class Trial:
     """One configuration to train; `seeds` has one entry a repeat, whose curves are averaged."""
 
@@ -31,12 +39,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation of one trial at the end of `epoch` (from 1); `seconds` of training so far."""
+    """One evaluation of one trial at the end of `epoch` (from 1); `seconds` of training so far.
+
+    `diverged`: a loss or the objective is not finite. Another metric may be NaN (a recall without
+    a positive example) and is data like any other.
+    """
 
     number: int
     epoch: int
     values: Mapping[str, float]
     seconds: float
+    diverged: bool = False
 
 
 class Ending(Enum):
@@ -50,8 +63,10 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one trial: `test` metrics when trained, `step` (optimizer updates, from 1) of the
-    first non-finite loss when diverged, `error` and `traceback` when failed.
+    """The end of one trial: `test` metrics when trained, `error` and `traceback` when failed.
+
+    `step`, when diverged: the optimizer update (from 1) with the first non-finite training loss,
+    or the epoch's last one, when only the evaluation after it was not finite.
     """
 
     number: int

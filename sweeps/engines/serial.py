@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,19 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
-from sweeps.engines.base import Ending, Feed, Outcome, Point, Tasks, Trial
-from sweeps.tasks.data import Split, epoch_seed, open_split
+from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, Tasks, Trial
+from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
 from sweeps.tasks.task import Task
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The curve that schedules with feedback read, by name, and which way is better."""
-
-    name: str
-    maximize: bool
 
 
 class SerialEngine:
@@ -48,6 +40,8 @@ class SerialEngine:
         self._data: _Data | None = None
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
+        # torch's first optimizer imports its compiler (0.9 s), which is not the first trial's time
+        torch.optim.SGD([torch.zeros(1)])
         while trials := feed.take(1):
             for trial in trials:
                 feed.finish([self._train(tasks, trial, feed)])
@@ -61,11 +55,12 @@ class SerialEngine:
             replicas = guard(lambda: [self._replica(data, trial, seed) for seed in trial.seeds])
             for epoch in range(1, trial.config.epochs + 1):
                 values = guard(partial(_epoch, replicas, epoch, data.valid))
-                point = Point(trial.number, epoch, values, guard.seconds)
+                diverged = self._diverged(values)
+                point = Point(trial.number, epoch, values, guard.seconds, diverged)
                 stop = trial.number in feed.report([point])
-                if not all(map(math.isfinite, values.values())):
-                    step = min(replica.bad_step or math.inf for replica in replicas)
-                    return end(Ending.DIVERGED, epoch, guard.seconds, step=int(step))
+                if diverged:
+                    step = min(replica.last_step for replica in replicas)
+                    return end(Ending.DIVERGED, epoch, guard.seconds, step=step)
                 if stop and epoch < trial.config.epochs:
                     return end(Ending.STOPPED, epoch, guard.seconds)
             measured = {}
@@ -81,6 +76,10 @@ class SerialEngine:
                 traceback="".join(traceback.format_exception(failure.cause)),
             )
 
+    def _diverged(self, values: Mapping[str, float]) -> bool:
+        judged = ("train/loss", "valid/loss", self._objective.name)
+        return not all(math.isfinite(values[name]) for name in judged)
+
     def _open(self, tasks: Tasks, trial: Trial) -> _Data:
         """Return the trial's task on the device; its tensors stay there for the next trial."""
         task = tasks(trial.config.task_args)
@@ -91,7 +90,7 @@ class SerialEngine:
         return self._data
 
     def _replica(self, data: _Data, trial: Trial, seed: int) -> _Replica:
-        torch.manual_seed(epoch_seed(seed, 0))
+        seed_everything(epoch_seed(seed, 0))
         model = data.task.model().to(self._device, self._dtype)
         return _Replica(data, trial, seed, model, self._context, self._objective)
 
@@ -132,36 +131,37 @@ class _Replica:
         )
         self._steps = data.train.steps(config.batch_size)
         self._scheduler = build_scheduler(
-            config.schedule, self._optimizer, self._steps * config.epochs, config.schedule_hypers
+            config.schedule,
+            self._optimizer,
+            self._steps * config.epochs,
+            config.schedule_hypers,
+            maximize=objective.maximize,
         )
         self._feedback = SCHEDULES[config.schedule].feedback
-        self.bad_step: int | None = None
+        self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
 
     def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
         seed = epoch_seed(self._seed, epoch)
-        torch.manual_seed(seed)
+        seed_everything(seed)
         self._model.train()
         losses: list[Tensor] = []
-        sums: dict[str, Tensor] = {}
+        sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
         for inputs, target in self._train.shuffled(self._batch_size, seed):
             output, loss = self._step(inputs, target)
             losses.append(loss)
             with torch.no_grad():
                 for name, metric in self._task.metrics.items():
-                    value = metric(output.detach(), target)
-                    sums[name] = sums[name] + value if name in sums else value
-        curve = torch.stack(losses)
+                    sums[name] = sums[name] + metric(output, target)
+        curve = torch.stack(losses).double()
         values = {"train/loss": curve.mean().item()}
-        values |= {f"train/{name}": (total / len(losses)).item() for name, total in sums.items()}
+        values |= {f"train/{name}": float(total) / len(losses) for name, total in sums.items()}
         values |= self.evaluate("valid", valid)
-        if not all(map(math.isfinite, values.values())):
-            bad = (~curve.isfinite()).nonzero()
-            inside = int(bad[0]) + 1 if len(bad) else self._steps
-            self.bad_step = (epoch - 1) * self._steps + inside
+        bad = (~curve.isfinite()).nonzero()
+        inside = int(bad[0]) + 1 if len(bad) else self._steps
+        self.last_step = (epoch - 1) * self._steps + inside
         if self._feedback:
-            reached = values[self._objective.name]
-            self._scheduler.observe(-reached if self._objective.maximize else reached)
+            self._scheduler.observe(values[self._objective.name])
         return values
 
     def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,7 +185,7 @@ class _Replica:
             with self._context():
                 output = self._model(*inputs)
                 for name, function in functions.items():
-                    totals[name] += function(output, target).item() * len(target)
+                    totals[name] += float(function(output, target)) * len(target)
             count += len(target)
         return {f"{split_name}/{name}": total / count for name, total in totals.items()}
 

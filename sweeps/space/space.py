@@ -77,6 +77,19 @@ class Knob:
             return self.distribution.effective(sampled[self.key])
         return self.distribution.first()
 
+    def listed(self) -> dict[str, Any]:
+        """Return what people and programs ask of a knob, JSON-able; `owner` is adamw, task, ..."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "kind": self.owner.kind,
+            "owner": self.owner.which or self.owner.kind,
+            "searched": self.searched,
+            "source": self.source,
+            "describe": self.distribution.describe(),
+            "distribution": self.distribution.to_json(),
+        }
+
 
 @dataclass(frozen=True)
 class Space:
@@ -166,7 +179,8 @@ class Space:
         sampled: dict[str, Any] = {name: getattr(config, name) for name in self.branching}
         knobs = self.active_knobs({name: getattr(config, name) for name in self.choices})
         arguments = {knob.name for knob in knobs if knob.owner.kind == "task"}
-        if arguments != set(config.task_args):
+        switches = {knob.name for knob in knobs if knob.static}
+        if arguments != set(config.task_args) or switches != set(config.switches):
             return None
         try:
             for knob in knobs:
@@ -202,6 +216,10 @@ class Space:
         """Return what makes two spaces the same, JSON-able, to compare with a stored one."""
         knobs = {knob.label: knob.distribution.to_json() for knob in self.knobs}
         return {**{name: list(values) for name, values in self.choices.items()}, "knobs": knobs}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return every knob as `Knob.listed` has it, constants included."""
+        return [knob.listed() for knob in self.knobs]
 
     def _chosen(self, choices: Mapping[str, Any]) -> dict[str, str]:
         return {name: choices.get(name, values[0]) for name, values in self.choices.items()}

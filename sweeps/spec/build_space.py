@@ -9,7 +9,7 @@ have the same name, the bare one is the optimizer's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,83 +18,10 @@ from sweeps.space import FRACTIONS, PRODUCT, Knob, Owner, Space
 from sweeps.space.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
 from sweeps.space.quantiles import Weighted
 from sweeps.space.values import is_number, same, value_text
-from sweeps.spec.distributions import read_distribution
+from sweeps.spec.entries import Entries, Entry, instead_of
 from sweeps.spec.faults import Faults, dotted, shown
-from sweeps.spec.yaml_lines import Path
 
-ALIASES: Mapping[str, str] = {"learning_rate": "lr"}
 SWEEP_KNOBS = ("epochs", "batch_size")
-
-
-@dataclass
-class Entry:
-    """One entry of `parameters`: what it says (None: it is wrong), where, and whether it counts."""
-
-    distribution: Distribution | None
-    path: Path
-    used: bool = False
-
-
-@dataclass
-class Entries:
-    """All entries of `parameters`: bare ones under scope None, nested ones under their owner."""
-
-    of: dict[tuple[str | None, str], Entry] = field(default_factory=dict)
-
-    def take(self, scope: str, name: str, *, bare: bool = True) -> Entry | None:
-        """Return the entry for one owner's knob, the nested one first, and mark it as used."""
-        own = self.of.get((scope, name))
-        general = self.of.get((None, name)) if bare else None
-        for entry in filter(None, (own, general)):
-            entry.used = True
-        return own or general
-
-
-def read_entries(raw: Any, faults: Faults) -> Entries:
-    """Read every entry of `parameters`, noting what is wrong in it."""
-    entries = Entries()
-    if isinstance(raw, Mapping):
-        _read_scope(raw, None, ("parameters",), entries, faults)
-    elif raw is not None:
-        faults.add(("parameters",), "parameters must be a mapping of names to what they may be")
-    return entries
-
-
-def _read_scope(
-    raw: Mapping[str, Any], scope: str | None, path: Path, entries: Entries, faults: Faults
-) -> None:
-    for name, value in raw.items():
-        place = (*path, name)
-        if isinstance(value, Mapping) and "parameters" in value:
-            _read_nested(name, value, scope, place, entries, faults)
-            continue
-        entry = Entry(read_distribution(value, place, faults), place)
-        knob = ALIASES.get(name, name)
-        if (scope, knob) in entries.of:
-            first = entries.of[scope, knob].path
-            text = f"{dotted(place)} and {dotted(first)} (line {faults.line(first)}) are one knob"
-            faults.add(place, f"{text}; keep one")
-        else:
-            entries.of[scope, knob] = entry
-
-
-def _read_nested(
-    name: str,
-    value: Mapping[str, Any],
-    scope: str | None,
-    path: Path,
-    entries: Entries,
-    faults: Faults,
-) -> None:
-    inner = value["parameters"]
-    if scope is not None or name not in {**RULES, **SCHEDULES}:
-        text = f"{dotted(path)} has parameters of its own, which only optimizers and schedules have"
-        faults.add(path, text)
-    elif len(value) > 1 or not isinstance(inner, Mapping):
-        faults.add(path, f"{dotted(path)} takes one key, parameters, with a mapping")
-    else:
-        entries.of[None, name] = Entry(None, path)
-        _read_scope(inner, name, (*path, "parameters"), entries, faults)
 
 
 @dataclass
@@ -149,7 +76,7 @@ class SpaceBuilder:
         rule = RULES[which]
         owner = Owner("optimizer", which)
         prefix = f"{which}." if prefixed else ""
-        hypers = dict(rule.hypers)
+        hypers = self._hypers(rule)
         knobs = []
         lr_x_wd = self.entries.take(which, PRODUCT)
         if lr_x_wd is not None and self._product_fits(rule, lr_x_wd):
@@ -168,6 +95,15 @@ class SpaceBuilder:
         self._switches_fit(rule, knobs)
         return knobs
 
+    def _hypers(self, rule: Rule) -> dict[str, Hyper]:
+        """The rule's, weight decay with the range of the same algorithm that has this decay."""
+        hypers = dict(rule.hypers)
+        for twin in RULES.values():
+            if type(twin) is type(rule) and twin.decay == self.decay:
+                default = hypers["weight_decay"].default
+                hypers["weight_decay"] = replace(twin.hypers["weight_decay"], default=default)
+        return hypers
+
     def _schedule(self, which: str, taken: Iterable[str], prefixed: bool) -> list[Knob]:
         owner = Owner("schedule", which)
         knobs = []
@@ -179,7 +115,7 @@ class SpaceBuilder:
             converted = self.entries.take(which, in_epochs) if in_epochs else None
             if in_epochs and converted is not None:
                 if entry is not None:
-                    self._both(converted, entry)
+                    instead_of(converted.path, entry.path, self.faults)
                 knobs.append(self._hyper(in_epochs, hyper, owner, prefix, converted))
             else:
                 knobs.append(self._hyper(name, hyper, owner, prefix, entry))
@@ -207,9 +143,7 @@ class SpaceBuilder:
     ) -> Knob:
         if entry is None or entry.distribution is None:
             return Knob(name, owner, Categorical((allowed[0],)), "default", prefix, static=True)
-        values: tuple[object, ...] = (entry.distribution.describe(),)
-        if isinstance(entry.distribution, Categorical | Weighted):
-            values = entry.distribution.values
+        values = _listed(entry.distribution) or (entry.distribution.describe(),)
         wrong = [value for value in values if not any(same(value, each) for each in allowed)]
         if wrong:
             given, choices = value_text(wrong[0]), ", ".join(map(value_text, allowed))
@@ -226,17 +160,12 @@ class SpaceBuilder:
             return False
         beside = self.entries.take(rule.name, "weight_decay")
         if beside is not None:
-            self._both(lr_x_wd, beside)
+            instead_of(lr_x_wd.path, beside.path, self.faults)
         rate = self.entries.take(rule.name, "lr")
         bounds = rate.distribution.bounds() if rate and rate.distribution else None
         if rate and bounds and bounds[0] <= 0:
             self.faults.add(rate.path, f"{dotted(rate.path)} must be above 0 beside {PRODUCT}")
         return lr_x_wd.distribution is not None
-
-    def _both(self, one: Entry, other: Entry) -> None:
-        line = self.faults.line(other.path)
-        text = f"{dotted(one.path)} stands in the place of {dotted(other.path)} (line {line})"
-        self.faults.add(one.path, f"{text}; keep one")
 
     def _switches_fit(self, rule: Rule, knobs: list[Knob]) -> None:
         """Note a switch that some value of another knob rules out (nesterov without momentum)."""
@@ -252,7 +181,7 @@ class SpaceBuilder:
             if not knob.static or knob.name not in rule.switches or entry is None:
                 continue
             for value, values in product(rule.switches[knob.name], extremes):
-                if value in (knob.distribution.grid() or ()):
+                if value in _listed(knob.distribution):
                     self._switch_fits(rule.switched({knob.name: value}), values, entry, knob.name)
 
     def _switch_fits(
@@ -263,6 +192,10 @@ class SpaceBuilder:
         except ValueError as error:
             if switch in str(error):
                 self.faults.add(entry.path, f"{dotted(entry.path)}: {error}")
+
+
+def _listed(distribution: Distribution) -> tuple[object, ...]:
+    return distribution.values if isinstance(distribution, Categorical | Weighted) else ()
 
 
 def default_distribution(hyper: Hyper) -> Distribution:
@@ -278,7 +211,7 @@ def hyper_problem(name: str, hyper: Hyper, distribution: Distribution) -> str | 
     """Return what is wrong with a distribution for this hyperparameter, None if nothing is."""
     bounds = distribution.bounds()
     if bounds is None:
-        odd = [value for value in distribution.grid() or () if not is_number(value)]
+        odd = [value for value in _listed(distribution) if not is_number(value)]
         return f"{name} takes numbers, not {shown(odd[0]) if odd else distribution.describe()}"
     try:
         for bound in bounds:

@@ -72,10 +72,17 @@ def read_distribution(raw: Any, path: Path, faults: Faults) -> Distribution | No
     if numbers is None or not _in_order(kind, numbers, path, faults):
         return None
     try:
-        return _numeric(kind, numbers)
+        made = _numeric(kind, numbers)
     except OverflowError:
         faults.add(path, f"{where} goes beyond the range of a float")
         return None
+    if made.single and "q" in numbers and _has_width(numbers):
+        q, only = number(numbers["q"]), number(made.first())
+        given = f"q is {q}" if "q" in raw else f"q is {q} where it is absent"
+        text = f"{where}: {given}, and {kind} rounds every value to a multiple of q: all become"
+        faults.add(path, f"{text} {only}; give a smaller q, or {kind.removeprefix('q_')}")
+        return None
+    return made
 
 
 def stored_distribution(raw: Mapping[str, Any]) -> Distribution:
@@ -189,7 +196,7 @@ def _numbers(
             faults.add(place, f"{dotted(place)} is {shown(value)}; give a finite number")
         elif kind == "int_uniform" and not is_int(value):
             hint = "int_uniform takes whole numbers; q_uniform or uniform others"
-            faults.add(place, f"{dotted(place)} is {number(value)}; {hint}")
+            faults.add(place, f"{dotted(place)} is {shown(value)}; {hint}")
         else:
             given[key] = value
             continue
@@ -267,10 +274,17 @@ def _numeric(kind: str, n: Mapping[str, float]) -> Distribution:
 
 
 def _fixed(distribution: Quantile, n: Mapping[str, float]) -> Distribution:
-    """Return a constant in the place of a distribution without width."""
+    """Return a constant in the place of a distribution that has but one value."""
     if n.get("sigma") == 0:
         center = distribution.a if distribution.family == "normal" else math.exp(distribution.a)
         q = distribution.q
         return Categorical((center if q is None else round(center / q) * q,))
-    low, high = distribution.bounds() if distribution.family != "beta" else (0.0, 1.0)
+    if distribution.family == "beta":  # between 0 and 1, without scipy
+        always = distribution.q is not None and round(1 / distribution.q) == 0
+        return Categorical((0,)) if always else distribution
+    low, high = distribution.bounds()
     return Categorical((low,)) if low == high else distribution
+
+
+def _has_width(n: Mapping[str, float]) -> bool:
+    return n["min"] < n["max"] if "min" in n else n.get("sigma") != 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from studies.errors import UserError
+from optimizers.names import closest
+from studies import UserError, mask_passwords
 from sweeps.spec.yaml_lines import Document, Path
 
 
@@ -46,22 +46,29 @@ class Faults:
             self._found[Fault(line, message)] = None
 
     def add(self, path: Path, message: str) -> None:
-        """Note a fault of the node at `path`."""
-        self._found[Fault(self.line(path), message)] = None
+        """Note a fault of the node at `path`, unless it is the result of one that is noted."""
+        if not self.unread(path):
+            self._found[Fault(self.line(path), mask_passwords(message))] = None
+
+    def unread(self, path: Path) -> bool:
+        """Return whether the node at `path` could not be read, which is noted already."""
+        return self._origin(path) in self._document.unread
 
     def line(self, path: Path) -> int | None:
         """Return the line on which the node at `path` stands, None if it came from elsewhere."""
         if path and path[0] in self._overridden:
             return None
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._moved:
-                path = (*self._moved[path[:length]], *path[length:])
-                break
-        return self._document.line(path)
+        return self._document.line(self._origin(path))
 
     def move(self, old: Path, new: Path) -> None:
         """Let faults of `new` and below stand on the lines of `old` and below."""
         self._moved[new] = old
+
+    def _origin(self, path: Path) -> Path:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._moved:
+                return (*self._moved[path[:length]], *path[length:])
+        return path
 
     @property
     def found(self) -> tuple[Fault, ...]:
@@ -79,17 +86,15 @@ def dotted(path: Path) -> str:
 
 def nearest(name: Any, known: Iterable[str]) -> str:
     """Return `; did you mean 'adamw'?` for a misspelling of a known name, else nothing."""
-    if not isinstance(name, str):
-        return ""
-    names = list(known)
-    by_folded = {candidate.lower().replace("-", "_"): candidate for candidate in names}
-    close = get_close_matches(name.lower().replace("-", "_"), by_folded, n=1)
-    return f"; did you mean '{by_folded[close[0]]}'?" if close else ""
+    close = closest(name, known) if isinstance(name, str) else None
+    return f"; did you mean '{close}'?" if close else ""
 
 
-def unknown(what: str, name: Any, known: Iterable[str]) -> str:
-    """Return the message for a name that is not among `known`."""
+def unknown(what: str, name: Any, known: Iterable[str], later: Iterable[str] = ()) -> str:
+    """Return the message for a name that is not among `known`; `later` are planned ones."""
     names = list(known)
+    if name in tuple(later):
+        return f"{what} {name} is not there yet in this version. There is: {', '.join(names)}"
     hint = nearest(name, names)
     return f"{what} {shown(name)} is unknown{hint or '.'} Known: {', '.join(names)}"
 

@@ -2,50 +2,87 @@
 
 What an entry does not name: the sweep's first optimizer with its published defaults, schedule
 constant, no averaging; for epochs, batch size and the task's arguments the sweep's constant or
-first choice.
+first choice. A name is, in this order, a choice, the optimizer's, the schedule's, a sweep knob or
+an argument of the task; with its owner in front (`adamw.eps`, `plateau.eps`, `task.lr`) it is that
+owner's.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optimizers import RULES, SCHEDULES, Hyper
+from optimizers import RULES, SCHEDULES, Hyper, Rule
+from optimizers.schedules.schedule import Schedule
 from sweeps.config import Config
 from sweeps.space import FRACTIONS, Space, with_fractions
 from sweeps.space.distributions import Categorical
 from sweeps.space.values import is_int, same, value_text
-from sweeps.spec.build_space import ALIASES, SWEEP_KNOBS, hyper_problem
+from sweeps.spec.build_space import SWEEP_KNOBS, hyper_problem
+from sweeps.spec.entries import ALIASES, instead_of, same_knob
 from sweeps.spec.faults import Faults, dotted, shown, unknown
 from sweeps.spec.lift import CHOICES
+from sweeps.spec.models import AVERAGES, DECAYS, LATER_AVERAGES, LATER_DECAYS
+from sweeps.spec.names import meant
 from sweeps.spec.task import Arguments
 from sweeps.spec.yaml_lines import Path
+
+Place = tuple[str, str]
+"""Whose knob it is ("" for a choice; else adamw, cosine, ..., sweep or task), and its name."""
 
 
 def known_config(
     entry: Mapping[str, Any], space: Space, decay: str | None, *, epochs: int, batch_size: int
 ) -> Config:
-    """Return the configuration that a checked entry of `baseline` or `enqueue` means."""
-    given = {ALIASES.get(name, name): value for name, value in entry.items()}
-    rule = RULES[given.pop("optimizer", space.optimizers[0])]
-    schedule = SCHEDULES[given.pop("schedule", "constant")]
-    average = given.pop("average", "none")
-    sweep = {k.name: k.distribution.first() for k in space.knobs if k.owner.kind == "sweep"}
-    epochs = given.pop("epochs", sweep.get("epochs", epochs))
-    batch_size = given.pop("batch_size", sweep.get("batch_size", batch_size))
-    hypers = {name: given.pop(name, hyper.default) for name, hyper in rule.hypers.items()}
-    switches = {name: given.pop(name, allowed[0]) for name, allowed in rule.switches.items()}
-    if decay not in (None, rule.decay):
-        switches["decay"] = decay
-    own: dict[str, Any] = {name: hyper.default for name, hyper in schedule.hypers.items()}
-    own |= {name: given.pop(name) for name in list(given) if name in own and name not in hypers}
-    for name, fraction in FRACTIONS.items():
-        if name in given and fraction in own:
-            own |= with_fractions({name: given.pop(name)}, epochs)
-    first = {k.name: k.distribution.first() for k in space.knobs if k.owner.kind == "task"}
+    """Return the configuration that a checked entry of `baseline` or `enqueue` means.
+
+    `decay` is the file's; the entry's own comes first.
+    """
+    rule = RULES[entry.get("optimizer", space.optimizers[0])]
+    schedule = SCHEDULES[entry.get("schedule", "constant")]
+    given = _sorted(entry, rule, schedule)
+    own = given[rule.name]
+    switches = {name: own.get(name, allowed[0]) for name, allowed in rule.switches.items()}
+    kind = own.get("decay", decay or rule.decay)
+    if kind != rule.decay:
+        switches["decay"] = kind
+    first: dict[str, dict[str, Any]] = {"sweep": {}, "task": {}}
+    for knob in space.knobs:
+        if knob.owner.kind in first:
+            first[knob.owner.kind][knob.name] = knob.distribution.first()
+    sweep = {"epochs": epochs, "batch_size": batch_size, **first["sweep"], **given["sweep"]}
+    published = {name: hyper.default for name, hyper in schedule.hypers.items()}
     return Config(
-        rule.name, hypers, switches, schedule.name, own, average, epochs, batch_size, first | given
+        rule.name,
+        {name: own.get(name, hyper.default) for name, hyper in rule.hypers.items()},
+        switches,
+        schedule.name,
+        published | with_fractions(given[schedule.name], sweep["epochs"]),
+        entry.get("average", "none"),
+        sweep["epochs"],
+        sweep["batch_size"],
+        first["task"] | given["task"],
     )
+
+
+def known_entry(config: Config) -> dict[str, Any]:
+    """Return the entry that means `config` in any file; `known_config` reads it back."""
+    rule, schedule = RULES[config.optimizer], SCHEDULES[config.schedule]
+    parts: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("", {"optimizer": rule.name}),
+        (rule.name, {**config.hypers, "decay": rule.decay, **config.switches}),
+        ("", {"schedule": schedule.name}),
+        (schedule.name, config.schedule_hypers),
+        ("", {"average": config.average}),
+        ("sweep", {"epochs": config.epochs, "batch_size": config.batch_size}),
+        ("task", config.task_args),
+    )
+    return {
+        _written(whose, name, rule, schedule): value
+        for whose, values in parts
+        for name, value in values.items()
+    }
 
 
 def check_known(
@@ -54,34 +91,112 @@ def check_known(
     """Note every name and value in an entry of `baseline` or `enqueue` that cannot be."""
     if not isinstance(entry, Mapping):
         return
-    choices: dict[str, tuple[str, ...]] = {
-        "optimizer": tuple(RULES), "schedule": tuple(SCHEDULES), "average": ("none",)
-    }  # fmt: skip
-    for name, known in choices.items():
+    before = len(faults.found)
+    for name, known, later in (
+        ("optimizer", tuple(RULES), ()),
+        ("schedule", tuple(SCHEDULES), ()),
+        ("average", AVERAGES, LATER_AVERAGES),
+    ):
         if name in entry and entry[name] not in known:
-            faults.add((*path, name), f"{dotted(path)}: {unknown(name, entry[name], known)}")
-    which = entry.get("optimizer", space.optimizers[0])
-    schedule = entry.get("schedule", "constant")
-    if not (isinstance(which, str) and isinstance(schedule, str)):
+            text = unknown(name, entry[name], known, later)
+            faults.add((*path, name), f"{dotted(path)}: {text}")
+    which = meant(entry.get("optimizer", next(iter(space.optimizers), None)), RULES)
+    planned = meant(entry.get("schedule", "constant"), SCHEDULES)
+    if which is None or planned is None:
         return
-    if which not in RULES or schedule not in SCHEDULES:
-        return
-    checks = _checks(which, schedule)
-    names = arguments.names if arguments else ()
+    rule, schedule = RULES[which], SCHEDULES[planned]
+    _check_names(entry, path, rule, schedule, arguments, faults)
+    if len(faults.found) == before:
+        _check_together(entry, path, rule, schedule, faults)
+
+
+def _check_names(
+    entry: Mapping[str, Any],
+    path: Path,
+    rule: Rule,
+    schedule: Schedule,
+    arguments: Arguments | None,
+    faults: Faults,
+) -> None:
+    """Note names of nobody, names given twice, and values that a name cannot have."""
+    checks = _checks(rule, schedule)
+    seen: dict[Place, str] = {}
     for name, value in entry.items():
-        knob = ALIASES.get(name, name)
-        if knob in checks:
-            problem = checks[knob](value)
+        place = _place(name, rule, schedule)
+        if place in seen:
+            same_knob((*path, name), (*path, seen[place]), faults)
+        seen.setdefault(place, name)
+        if place in checks:
+            problem = checks[place](value)
             if problem:
                 faults.add((*path, name), f"{dotted((*path, name))}: {problem}")
-        elif knob not in CHOICES and arguments and knob not in names and not arguments.free:
-            known = (*CHOICES, *checks, *names)
-            text = unknown("name", name, known)
-            faults.add((*path, name), f"{dotted(path)} ({which}, {schedule}): {text}")
+        elif place[0] == "task" and arguments and not arguments.takes(place[1]):
+            places = [*(("", each) for each in CHOICES), *checks]
+            places += [("task", each) for each in arguments.names]
+            known = [_written(*each, rule, schedule) for each in places]
+            text = f"{dotted(path)} ({rule.name}, {schedule.name})"
+            faults.add((*path, name), f"{text}: {unknown('name', name, known)}")
+    for converted, fraction in FRACTIONS.items():
+        pair = (schedule.name, converted), (schedule.name, fraction)
+        if pair[0] in seen and pair[1] in seen:
+            instead_of((*path, seen[pair[0]]), (*path, seen[pair[1]]), faults)
 
 
-def _checks(which: str, schedule: str) -> dict[str, Callable[[Any], str | None]]:
-    """Return, for every name that the entry may have beside the task's, what is wrong with it."""
+def _check_together(
+    entry: Mapping[str, Any], path: Path, rule: Rule, schedule: Schedule, faults: Faults
+) -> None:
+    """Note values that are right one by one and wrong together (nesterov without momentum)."""
+    given = _sorted(entry, rule, schedule)
+    own = given[rule.name]
+    planned = {n: v for n, v in given[schedule.name].items() if n in schedule.hypers}
+    try:
+        switched = rule.switched({name: own[name] for name in rule.switches if name in own})
+        switched.check({name: own[name] for name in rule.hypers if name in own})
+        schedule.check(planned)
+    except ValueError as error:
+        faults.add(path, f"{dotted(path)}: {error}")
+
+
+def _sorted(
+    entry: Mapping[str, Any], rule: Rule, schedule: Schedule
+) -> defaultdict[str, dict[str, Any]]:
+    """Return the entry's values by whose they are."""
+    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in entry.items():
+        whose, knob = _place(name, rule, schedule)
+        found[whose][knob] = value
+    return found
+
+
+def _place(name: str, rule: Rule, schedule: Schedule) -> Place:
+    names = {
+        rule.name: (*rule.hypers, *rule.switches, "decay"),
+        schedule.name: (*schedule.hypers, *_in_epochs(schedule)),
+    }
+    whose, _, inner = name.partition(".")
+    if whose == "task" and inner:
+        return whose, inner
+    knob = ALIASES.get(inner, inner)
+    if knob in names.get(whose, ()):
+        return whose, knob
+    knob = ALIASES.get(name, name)
+    order = {"": CHOICES, **names, "sweep": SWEEP_KNOBS}
+    return next(((owner, knob) for owner, own in order.items() if knob in own), ("task", name))
+
+
+def _written(whose: str, knob: str, rule: Rule, schedule: Schedule) -> str:
+    """Return the name for a place: the bare one where `_place` reads it as that."""
+    return knob if _place(knob, rule, schedule) == (whose, knob) else f"{whose}.{knob}"
+
+
+def _in_epochs(schedule: Schedule) -> dict[str, Hyper]:
+    """Return the schedule's knobs in epochs, each with the Hyper of its fraction."""
+    own = schedule.hypers
+    return {name: own[fraction] for name, fraction in FRACTIONS.items() if fraction in own}
+
+
+def _checks(rule: Rule, schedule: Schedule) -> dict[Place, Callable[[Any], str | None]]:
+    """Return, for every place of an entry but the choices and the task, what is wrong there."""
 
     def of_hyper(name: str, hyper: Hyper) -> Callable[[Any], str | None]:
         return lambda value: hyper_problem(name, hyper, Categorical((value,)))
@@ -94,16 +209,17 @@ def _checks(which: str, schedule: str) -> dict[str, Callable[[Any], str | None]]
             else f"{shown(value)} is not a value of {name}. Known: {texts}"
         )
 
+    def of_decay(value: Any) -> str | None:
+        return None if value in DECAYS else unknown("decay", value, DECAYS, LATER_DECAYS)
+
     def count(value: Any) -> str | None:
         return None if is_int(value) and value >= 1 else f"give a whole number, not {shown(value)}"
 
-    own = SCHEDULES[schedule].hypers
-    in_epochs = {name: own[fraction] for name, fraction in FRACTIONS.items() if fraction in own}
-    rule = RULES[which]
-    schedules_own = {n: h for n, h in {**own, **in_epochs}.items() if n not in rule.hypers}
+    planned = {**schedule.hypers, **_in_epochs(schedule)}
     return {
-        **{name: of_hyper(name, hyper) for name, hyper in rule.hypers.items()},
-        **{name: of_switch(name, allowed) for name, allowed in rule.switches.items()},
-        **{name: of_hyper(name, hyper) for name, hyper in schedules_own.items()},
-        **dict.fromkeys(SWEEP_KNOBS, count),
+        **{(rule.name, name): of_hyper(name, hyper) for name, hyper in rule.hypers.items()},
+        **{(rule.name, name): of_switch(name, each) for name, each in rule.switches.items()},
+        (rule.name, "decay"): of_decay,
+        **{(schedule.name, name): of_hyper(name, hyper) for name, hyper in planned.items()},
+        **{("sweep", name): count for name in SWEEP_KNOBS},
     }

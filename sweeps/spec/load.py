@@ -9,42 +9,46 @@ Nothing is created and no model is built; the task's module is imported for its 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from optimizers import RULES, SCHEDULES
-from studies.errors import UserError
+from studies import UserError, mask_passwords
 from sweeps.config import Config
 from sweeps.space import Space
-from sweeps.spec.build_space import ALIASES, SpaceBuilder, read_entries
-from sweeps.spec.faults import Faults, SpecError, dotted, nearest, shown
-from sweeps.spec.foreign import foreign
+from sweeps.spec.build_space import SpaceBuilder
+from sweeps.spec.entries import read_entries
+from sweeps.spec.faults import Faults, SpecError, dotted
+from sweeps.spec.keys import read_keys, top_level
 from sweeps.spec.known import check_known, known_config
 from sweeps.spec.lift import lift_parameters
 from sweeps.spec.meaning import meaning
-from sweeps.spec.models import SweepFile
-from sweeps.spec.names import check_clashes, check_names, owned_names
+from sweeps.spec.models import DECAYS, SweepFile
+from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.stoppers import check_stopper
 from sweeps.spec.task import Arguments, check_task_args, read_arguments
 from sweeps.spec.yaml_lines import read_yaml
 
 _LARGEST_GRID = 1_000_000
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
 
 
 class Spec(SweepFile):
-    """A checked task file. `text` is the file's own, with passwords in URLs masked."""
+    """A checked task file; `storage` and `tracking` are as given, with their passwords.
+
+    `text` is the file's own with every password masked, to be shown and stored: it need not be YAML
+    any more. `named` are the names at the file's top level and in its `parameters`.
+    """
 
     path: Path
-    text: str
+    text: str = Field(exclude=True)
+    named: frozenset[str] = Field(exclude=True)
     space: Space = Field(exclude=True)
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> Config | None:
-        """Return trial 0, what the user uses today; None where the file says `baseline: false`.
+        """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
 
         `epochs` and `batch_size` are the sweep's or the task's own.
         """
@@ -62,10 +66,14 @@ class Spec(SweepFile):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return every key with its resolved value and the space, JSON-able, passwords masked."""
-        resolved = self.model_dump(mode="json", exclude={"text"})
-        resolved["storage"], resolved["tracking"] = map(_masked, (self.storage, self.tracking))
-        return resolved | {"space": self.space.signature()}
+        """Return every key with its resolved value, the space and its knobs, JSON-able.
+
+        Passwords are masked in all texts. `space` is `Space.signature()`, `knobs` is
+        `Space.listed()`.
+        """
+        resolved = self.model_dump(mode="json")
+        resolved |= {"space": self.space.signature(), "knobs": self.space.listed()}
+        return {name: _masked(value) for name, value in resolved.items()}
 
     def meaning(self) -> dict[str, Any]:
         """Return what a trial's value depends on; `differences` compares it with a stored one."""
@@ -83,16 +91,17 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     text = _read(path)
     document = read_yaml(text)
     faults = Faults(document, overrides or ())
-    data = _top_level(document.data, overrides or {}, faults)
+    data = top_level(document.data, overrides or {}, faults)
     if data is None:
         raise SpecError(str(path), faults.found)
+    named = frozenset({*data, *_mapping(data.get("parameters"))})
     lift_parameters(data, faults)
     arguments = read_arguments(data.get("task"), path.parent, faults)
     check_task_args(
         data.get("task"), data.get("task_args"), arguments, data.get("parameters"), faults
     )
     check_stopper(data.get("early_terminate"), faults)
-    keys = _keys(data, path, faults)
+    keys = read_keys(data, path, faults)
     space = _space(data, arguments, faults)
     known = data.get("enqueue")
     for index, entry in enumerate(known if isinstance(known, list) else ()):
@@ -105,7 +114,8 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     return Spec.model_construct(
         **{name: getattr(keys, name) for name in SweepFile.model_fields},
         path=path,
-        text=_masked(text),
+        text=mask_passwords(text),
+        named=named,
         space=space,
     )
 
@@ -119,128 +129,31 @@ def _read(path: Path) -> str:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
 
 
-def _masked(text: str) -> str:
-    return _PASSWORD.sub(r"\1***@", text)
+def _masked(value: Any) -> Any:
+    """Return JSON-able data with the passwords in its texts masked."""
+    if isinstance(value, str):
+        return mask_passwords(value)
+    if isinstance(value, dict):
+        return {name: _masked(inner) for name, inner in value.items()}
+    return [_masked(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[str, Any] | None:
-    """Return the keys that have a value, or None where there is no point in reading on."""
-    if data is None:
-        if not faults.found:
-            faults.add((), "the file is empty; `sweeps init` writes one to start from")
-        return None
-    if not isinstance(data, Mapping):
-        faults.add((), f"a sweep file is a mapping of keys to values, not {shown(data)}")
-        return None
-    keys = {name: value for name, value in data.items() if value is not None} | dict(overrides)
-    scripts = [name for name in ("program", "command") if name in keys]
-    for name in scripts:
-        if "task" in keys:
-            line = faults.line(("task",))
-            text = f"{name} and task (line {line}) are both given; a sweep file has one of them"
-        else:
-            text = f"{name}: sweeps of scripts are not there yet in this version; give a task"
-        faults.add((name,), text)
-        del keys[name]
-    if scripts and "task" not in keys:
-        return None
-    if "task" not in keys:
-        text = "task is missing: a built-in name, package.module:factory or file.py:factory"
-        faults.add((), text + " (or program, for a script: not there yet in this version)")
-    if "compare" in keys:
-        faults.add(("compare",), "compare: fair races are not there yet in this version")
-        del keys["compare"]
-    return keys
-
-
-def _keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile | None:
-    """Return the typed keys, with every fault that pydantic finds put into words."""
-    own = {name: value for name, value in data.items() if name != "parameters"}
-    if not own.get("name"):
-        own["name"] = path.stem
-    if isinstance(own.get("metric"), list):
-        text = "metric is a list; several objectives are not there yet in this version"
-        faults.add(("metric",), f"{text}: give one {{name, goal}}")
-        del own["metric"]
-    _merge_cap(own, faults)
-    own.setdefault("task", "missing")
-    try:
-        return SweepFile.model_validate(own)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            _note(detail, faults)
-        return None
-
-
-def _merge_cap(own: dict[str, Any], faults: Faults) -> None:
-    """Move `run_cap` to `budget.trials`, which it means."""
-    if "run_cap" not in own:
-        return
-    cap = own.pop("run_cap")
-    budget = own.setdefault("budget", {})
-    if not isinstance(budget, Mapping):
-        return
-    if budget.get("trials", cap) != cap:
-        line = faults.line(("budget", "trials"))
-        text = f"run_cap is {cap} and budget.trials (line {line}) is {budget['trials']}"
-        faults.add(("run_cap",), f"{text}; they mean the same, keep one")
-    elif "trials" not in budget:
-        faults.move(("run_cap",), ("budget", "trials"))
-    own["budget"] = {"trials": cap, **budget}
-
-
-_THINGS = {
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "tuple_type": "a list",
-}
-
-
-def _note(detail: Any, faults: Faults) -> None:
-    kind = detail["type"]
-    path = detail["loc"]
-    if kind == "words":
-        faults.add(path, detail["msg"])
-    elif kind == "extra_forbidden":
-        faults.add(path, _unknown_key(path))
-    else:
-        thing = _THINGS.get(kind, detail["msg"])
-        faults.add(path, f"{dotted(path)} is {shown(detail['input'])}; give {thing}")
-
-
-def _unknown_key(path: tuple[str | int, ...]) -> str:
-    model: Any = SweepFile
-    for part in path[:-1]:
-        model = model.model_fields[part].annotation
-    known = [*model.model_fields, *(("parameters", "run_cap") if len(path) == 1 else ())]
-    name = str(path[-1])
-    text = foreign(name)
-    if text is None and len(path) == 1 and name in _knob_names():
-        text = f"'{name}' is a knob, not a key of the top level; put it under parameters"
-    if text is None:
-        text = f"key '{dotted(path)}' is unknown{nearest(name, known) or '.'}"
-        text += f" Known: {', '.join(known)}"
-    return text
-
-
-def _knob_names() -> set[str]:
-    return {*ALIASES, *(knob for which in (*RULES, *SCHEDULES) for knob in owned_names(which))}
+def _mapping(raw: Any) -> Mapping[str, Any]:
+    return raw if isinstance(raw, Mapping) else {}
 
 
 def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults) -> Space:
     """Return the space of whatever is right in the file, noting what is wrong."""
     optimizers, some_wrong = _chosen(data.get("optimizer", "adamw"), RULES)
     schedules, others_wrong = _chosen(data.get("schedule", "cosine"), SCHEDULES)
-    entries = read_entries(data.get("parameters"), faults)
-    decay = data.get("decay")
     grid = data.get("method") == "grid"
-    builder = SpaceBuilder(entries, faults, grid, decay if decay in ("l2", "decoupled") else None)
+    entries = read_entries(data.get("parameters"), faults, grid=grid)
+    decay = data.get("decay")
+    builder = SpaceBuilder(entries, faults, grid, decay if decay in DECAYS else None)
     names: Iterable[str] = arguments.names if arguments else ()
     if arguments and arguments.free:
         names = [*names, *(name for scope, name in entries.of if scope is None)]
-    task_args = data.get("task_args")
-    own = task_args if isinstance(task_args, Mapping) else {}
+    own = _mapping(data.get("task_args"))
     space = builder.build(optimizers, schedules, ("none",), own, names)
     owners = (*optimizers, *schedules)
     check_clashes(entries, arguments, owners, faults)
@@ -252,10 +165,16 @@ def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults)
 
 
 def _chosen(raw: Any, registry: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """Return the names that the registry has, and whether there are others."""
+    """Return the names that are meant, as far as one can tell, and whether some are wrong.
+
+    None where the first is anyone's guess: it is what `baseline` hangs on.
+    """
     names = raw if isinstance(raw, list) else [raw]
-    known = tuple(dict.fromkeys(n for n in names if isinstance(n, str) and n in registry))
-    return known or (next(iter(registry)),), len(known) < len(names)
+    found = [meant(name, registry) for name in names]
+    if not found or found[0] is None:
+        return (), True
+    known = tuple(dict.fromkeys(name for name in found if name is not None))
+    return known, any(name not in registry for name in map(str, names))
 
 
 def _check_grid(space: Space, builder: SpaceBuilder, faults: Faults) -> None:

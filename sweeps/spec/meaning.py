@@ -21,7 +21,7 @@ def meaning(spec: Spec) -> dict[str, Any]:
     """
     metric = spec.metric
     return {
-        "task": spec.task,
+        "task": _task(spec),
         "metric": {"name": metric.name, "goal": metric.goal, "take": metric.take},
         "epochs": spec.epochs,
         "batch_size": spec.batch_size,
@@ -29,6 +29,14 @@ def meaning(spec: Spec) -> dict[str, Any]:
         "repeats": spec.repeats,
         "space": spec.space.signature(),
     }
+
+
+def _task(spec: Spec) -> str:
+    """Return the task's name; a file by its whole path, since two folders may have a `train.py`."""
+    module, _, factory = spec.task.rpartition(":")
+    if not module.endswith(".py"):
+        return spec.task
+    return f"{(spec.path.parent / module).resolve()}:{factory}"
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """The keys of a task file as frozen models: types, ranges, defaults.
 
 What needs more than one key (names in `parameters`, the task's arguments) is checked in
-`sweeps.spec`. Every check raises a `words` error whose text is the whole message.
+`sweeps.spec`. The checks written here raise a `words` error whose text is the whole message;
+`sweeps.spec.keys` puts into words what pydantic itself finds (a wrong type, an unknown key).
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from optimizers import RULES, SCHEDULES
 from sweeps.space.values import is_finite, is_int
 from sweeps.spec.faults import shown, unknown
 
+AVERAGES = ("none",)
+LATER_AVERAGES = ("swa", "ema")
+DECAYS = ("l2", "decoupled")
+LATER_DECAYS = ("independent",)
 METHODS = ("tpe", "random", "grid", "gp", "cmaes", "qmc")
 STOPPERS = {
     "asha": ("min_epochs", "eta"),
@@ -41,11 +46,8 @@ def _one_of(what: str, names: Iterable[str], later: Iterable[str] = ()) -> Befor
     known, coming = tuple(names), tuple(later)
 
     def check(value: Any) -> Any:
-        if value in coming:
-            text = f"{what} {value} is not there yet in this version. There is: {', '.join(known)}"
-            raise words(text)
         if value not in known:
-            raise words(unknown(what, value, known))
+            raise words(unknown(what, value, known, coming))
         return value
 
     return BeforeValidator(check)
@@ -159,7 +161,7 @@ def _curve(value: Any) -> Any:
 
 def _known(value: Any) -> Any:
     """The baseline: a mapping, or `false` or `none` for no baseline (None)."""
-    if value is False or value in ("none", None):
+    if value is False or value == "none":
         return None
     if not isinstance(value, Mapping):
         raise words(f"baseline is {shown(value)}; give a mapping of names to values, or false")
@@ -179,6 +181,14 @@ class Metric(Model):
     goal: Annotated[str, _one_of("metric.goal", ("minimize", "maximize"))] = "minimize"
     target: Annotated[float | None, _number("metric.target", -math.inf)] = None
     take: Annotated[str, _one_of("metric.take", ("best", "last"))] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_a_bare_name(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            shape = f"{{name: {raw}, goal: minimize}} (or maximize)"
+            raise words(f"metric is {shown(raw)}; give {shape}")
+        return raw
 
 
 class Budget(Model):
@@ -227,10 +237,10 @@ class SweepFile(Model):
         tuple[Annotated[str, _one_of("schedule", SCHEDULES)], ...], _listed("schedule")
     ] = ("cosine",)
     average: Annotated[
-        tuple[Annotated[str, _one_of("average", ("none",), ("swa", "ema"))], ...],
+        tuple[Annotated[str, _one_of("average", AVERAGES, LATER_AVERAGES)], ...],
         _listed("average"),
     ] = ("none",)
-    decay: Annotated[str | None, _one_of("decay", ("l2", "decoupled"), ("independent",))] = None
+    decay: Annotated[str | None, _one_of("decay", DECAYS, LATER_DECAYS)] = None
     epochs: Annotated[int | None, _count("epochs")] = None
     batch_size: Annotated[int | None, _count("batch_size")] = None
     baseline: Annotated[dict[str, Any] | None, BeforeValidator(_known)] = Field(

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from optimizers import RULES, SCHEDULES
+from optimizers.names import closest
 from sweeps.space import FRACTIONS, PRODUCT
-from sweeps.spec.build_space import ALIASES, SWEEP_KNOBS, Entries
+from sweeps.spec.build_space import SWEEP_KNOBS
+from sweeps.spec.entries import ALIASES, Entries
 from sweeps.spec.faults import Faults, dotted, nearest
 from sweeps.spec.foreign import foreign
 from sweeps.spec.lift import CHOICES
 from sweeps.spec.models import SweepFile
 from sweeps.spec.task import Arguments
+
+
+def meant(name: Any, registry: Mapping[str, Any]) -> str | None:
+    """Return the name in `registry` that `name` is, or else misspells; None where none is near."""
+    if not isinstance(name, str):
+        return None
+    return name if name in registry else closest(name, registry)
 
 
 def owned_names(which: str) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ class Arguments:
     needed: tuple[str, ...] = ()
     free: bool = False
 
+    def takes(self, name: str) -> bool:
+        """Return whether the factory can be given `name`."""
+        return self.free or name in self.names
+
 
 def read_arguments(task: Any, base: Path, faults: Faults) -> Arguments | None:
     """Return the arguments of the task's factory, None with a fault noted if it has no factory."""
@@ -54,7 +58,7 @@ def check_task_args(
             line = faults.line(("parameters", name))
             text = f"'{name}' is given twice: in task_args and as parameters.{name} (line {line})"
             faults.add(path, f"{text}; keep one")
-        if arguments and not arguments.free and name not in arguments.names:
+        if arguments and not arguments.takes(name):
             if arguments.names:
                 text = unknown("argument", name, arguments.names)
             else:

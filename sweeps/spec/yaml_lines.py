@@ -1,6 +1,7 @@
 """YAML 1.2 with line numbers: plain Python data, and the line on which each of its nodes stands.
 
-`1e-5` is a number, `yes` and `on` are text, `012` is twelve. A key twice in one mapping, a key that
+Scalars are the core schema's: `1e-5` is a number, `012` is twelve; `yes`, `on`, `1_000` and `0b11`
+are text. A key twice in one mapping, a key that
 is not text, a tag that names a type (`!!python/...`, `!foo`) and an alias inside itself are errors.
 Anchors, aliases and merge keys (`<<: *base`) work as in YAML 1.1.
 """
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
-_SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf")}
+_WHOLE = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_REAL = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Document:
     """What a YAML text holds: `data`, the line of every node by its path, and its errors.
 
     `errors` are (line or None, message); `data` is None after a syntax error and in an empty text.
-    A mapping entry's line is its key's.
+    `unread` are the nodes that an error kept from being read; they are None in `data`. A mapping
+    entry's line is its key's.
     """
 
     data: Any = None
     lines: Mapping[Path, int] = field(default_factory=dict)
     errors: tuple[tuple[int | None, str], ...] = ()
+    unread: frozenset[Path] = frozenset()
 
     def line(self, path: Path) -> int | None:
         """Return the line of `path`, or of what encloses it where it has none (a missing key)."""
@@ -61,7 +67,7 @@ def read_yaml(text: str) -> Document:
         return Document()
     reader = _Reader()
     data = reader.read(root, (), frozenset())
-    return Document(data, reader.lines, tuple(reader.errors))
+    return Document(data, reader.lines, tuple(reader.errors), frozenset(reader.unread))
 
 
 class _Reader:
@@ -70,6 +76,7 @@ class _Reader:
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
         self.errors: list[tuple[int | None, str]] = []
+        self.unread: set[Path] = set()
 
     def read(self, node: Node, path: Path, above: frozenset[int]) -> Any:
         """Return the data of `node`; `above` holds the ids of the nodes that enclose it."""
@@ -77,6 +84,7 @@ class _Reader:
         self.lines.setdefault(path, line)
         if id(node) in above:
             self.errors.append((line, "an alias stands inside what it names"))
+            self.unread.add(path)
             return None
         tag = node.tag or ""
         kind = tag.removeprefix(_TAG)
@@ -90,6 +98,7 @@ class _Reader:
         self.errors.append(
             (line, f"the tag {tag.replace(_TAG, '!!')} is not allowed: write plain values")
         )
+        self.unread.add(path)
         return None
 
     def _mapping(self, node: Node, path: Path, above: frozenset[int]) -> dict[str, Any]:
@@ -122,6 +131,7 @@ class _Reader:
                 inner = _Reader()
                 merged = inner.read(part, path, above) | merged
                 self.errors += inner.errors
+                self.unread |= inner.unread
                 self.lines = dict(inner.lines) | self.lines
         return merged
 
@@ -131,27 +141,16 @@ def _scalar(kind: str, text: str) -> Any:
         return None
     if kind == "bool":
         return text.lower() == "true"
-    try:
-        if kind == "int":
-            return _whole(text)
-        if kind == "float":
-            return _real(text)
-    except ValueError:
-        return text
+    if kind == "int" and _WHOLE.fullmatch(text):
+        return _whole(text)
+    if kind == "float" and _REAL.fullmatch(text):
+        return float(text.replace(".", "", 1) if text[-1] in "fFnN" else text)
     return text
 
 
-def _whole(text: str) -> int:
-    digits = text.replace("_", "")
-    based = re.fullmatch(r"([+-]?)0([xob])(.+)", digits)
-    if based is None:
-        return int(digits)
-    base = {"x": 16, "o": 8, "b": 2}[based[2]]
-    return int(based[1] + based[3], base)
-
-
-def _real(text: str) -> float:
-    lowered = text.replace("_", "").lower()
-    if lowered == ".nan":
-        return float("nan")
-    return _SPECIAL[lowered] if lowered in _SPECIAL else float(lowered)
+def _whole(text: str) -> int | str:
+    base = {"0x": 16, "0o": 8}.get(text[:2], 10)
+    try:
+        return int(text, base)
+    except ValueError:  # thousands of digits
+        return text

@@ -13,12 +13,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from optimizers.names import closest
 from studies.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def load_factory(ref: str, base: Path) -> Factory:
         functions = [
             name
             for name, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
+            if inspect.isfunction(value)
+            and value.__module__ == module.__name__
+            and not name.startswith("_")
         ]
         raise UserError(
-            f"task '{ref}': {module_name} has no '{attribute}'"
-            + _nearest(attribute, functions)
-            + f". Its functions: {', '.join(functions) or 'none'}"
+            f"task '{ref}': {module_name} has no '{attribute}'{_nearest(attribute, functions)} "
+            f"Its functions: {', '.join(functions) or 'none'}"
         ) from None
     if not callable(factory):
         raise UserError(
@@ -120,11 +121,11 @@ def _reported(ref: str, load: Callable[[], _T]) -> _T:
 
 def _unknown(ref: str) -> str:
     return (
-        f"task '{ref}' is unknown{_nearest(ref, TASKS)}. Built in: {', '.join(TASKS)}. "
+        f"task '{ref}' is unknown{_nearest(ref, TASKS)} Built in: {', '.join(TASKS)}. "
         "Your own: 'package.module:factory' or 'path/to/file.py:factory'"
     )
 
 
-def _nearest(name: str, known: Any) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = closest(name, known)
+    return f"; did you mean '{near}'?" if near else "."

@@ -6,9 +6,11 @@ engine, alone or in company, in the first run or after a restart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sized
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -32,6 +34,13 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 def epoch_seed(seed: int, epoch: int) -> int:
     """Return the seed of everything random in one epoch (from 1; 0 = the initial weights)."""
     return (seed * 1_000_003 + epoch) % (2**63)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed what a model, a loader or an augmentation may draw from: torch, random and NumPy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 class Split(Protocol):
@@ -63,6 +72,18 @@ def open_split(name: str, data: Data, device: torch.device, dtype: torch.dtype) 
         f"Task: {name} must be a tuple of tensors, a map-style dataset or a DataLoader, got "
         f"{type(data).__name__}"
     )
+
+
+def loader_batch_size(data: Data) -> int | None:
+    """Return the batch size of a DataLoader, None for data that is batched here."""
+    if not isinstance(data, DataLoader):
+        return None
+    return data.batch_size or getattr(data.batch_sampler, "batch_size", None) or 1
+
+
+def example_count(data: Data) -> int:
+    """Return the number of examples of data that is batched here."""
+    return len(data[0]) if isinstance(data, tuple) else len(cast(Sized, data))
 
 
 class TensorSplit:
@@ -130,8 +151,10 @@ class LoaderSplit:
         return self._steps
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        if self._loader.generator is not None:
-            self._loader.generator.manual_seed(seed)
+        for owner in (self._loader, self._loader.sampler):
+            generator = getattr(owner, "generator", None)
+            if generator is not None:
+                generator.manual_seed(seed)
         yield from _placed(self._loader, self._device, self._dtype)
 
     def ordered(self) -> Iterator[Batch]:

@@ -27,7 +27,8 @@ class Task:
     `train`, `valid` and `test` are tuples of tensors whose first dimension is the example and whose
     last tensor is the target, map-style datasets of such tuples, or DataLoaders of such batches.
     `loss(output, target)` is a scalar, the mean over the batch; so is each metric. For a
-    classification task, whose targets are class indices, accuracy is there by default.
+    classification task, whose targets are class indices, accuracy is there by default. With a
+    DataLoader the batch size is the loader's own.
     `epochs` and `batch_size` hold where the sweep file names none.
 
     Raises:
@@ -71,7 +72,13 @@ def _check_lengths(name: str, data: Data | None) -> None:
 
 def _is_classification(data: Data) -> bool:
     """Whether the targets are class indices: whole numbers, one an example."""
-    if not isinstance(data, tuple):
+    import torch
+    from torch.utils.data import DataLoader
+
+    if isinstance(data, tuple):
+        return not data[-1].is_floating_point() and data[-1].ndim == 1
+    examples = data.dataset if isinstance(data, DataLoader) else data
+    if not hasattr(examples, "__getitem__"):
         return False
-    target = data[-1]
-    return not target.is_floating_point() and target.ndim == 1
+    target = torch.as_tensor(examples[0][-1])
+    return not target.is_floating_point() and target.ndim == 0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studies import UserError, exports, get_sweep, queries
+from studies import UserError, exports, get_sweep, mask_passwords, queries
 from sweeps.tracking import parent, runs, store
 from sweeps.tracking.ledger import Ledger
 
@@ -48,7 +48,7 @@ class Exporter:
         store.check_uri(tracking_uri)
         self._storage, self._name, self._uri = storage, study_name, tracking_uri
         self._sweep = self._read_sweep()
-        key = store.without_password(store.absolute(tracking_uri))
+        key = mask_passwords(store.absolute(tracking_uri))
         self._target = exports.Target(storage, self._sweep.study_id, key)
         self._opened: MlflowClient | None = None
         self._experiment = ""

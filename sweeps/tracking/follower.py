@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from studies import SweeplaneError
+from studies import SweeplaneError, mask_passwords
 from sweeps.tracking import store
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Follower:
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._warn(
-                f"MLflow at {store.without_password(self._uri)} did not take everything within "
+                f"MLflow at {mask_passwords(self._uri)} did not take everything within "
                 f"{timeout:.0f} s; the study DB has it all, and the next `sweeps run` copies it."
             )
         return not self._thread.is_alive() and self._failures == 0
@@ -129,7 +129,7 @@ class Follower:
     def _outage(self, error: Exception) -> str:
         said = store.masked(str(error), self._uri).strip().splitlines()
         cause = said[0][:200] if said else type(error).__name__
-        where = store.without_password(self._uri)
+        where = mask_passwords(self._uri)
         return (
             f"MLflow at {where} does not take the results: {cause}. Training goes on, and the "
             "study DB has them all; MLflow catches up when it answers again."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from studies import UserError
+from studies import UserError, mask_passwords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ def check_uri(tracking_uri: str) -> None:
     if known and separator and rest.strip("/"):
         return
     raise UserError(
-        f"tracking URI '{without_password(tracking_uri)}' is not one that MLflow can follow a "
+        f"tracking URI '{mask_passwords(tracking_uri)}' is not one that MLflow can follow a "
         "sweep in. Write sqlite:///mlflow.db, postgresql://user:password@host/database, "
         "http://host:5000 or none."
     )
@@ -58,20 +58,10 @@ def absolute(tracking_uri: str) -> str:
     return tracking_uri if path is None else f"sqlite:///{path}"
 
 
-def without_password(tracking_uri: str) -> str:
-    """Return the URI as it may be stored and printed."""
-    parts = urlsplit(tracking_uri)
-    if "@" not in parts.netloc:
-        return tracking_uri
-    user, _, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return parts._replace(netloc=f"{name}{colon and ':***'}@{host}").geturl()
-
-
 def masked(text: str, tracking_uri: str) -> str:
     """Return the text without the URI's password."""
     password = urlsplit(tracking_uri).password
-    return text.replace(password, "***") if password else text
+    return mask_passwords(text.replace(password, "***") if password else text)
 
 
 def artifact_folder(tracking_uri: str) -> Path | None:

@@ -120,6 +120,68 @@ def test_a_wrong_storage(sweeps: Callable[..., Any], tmp_path: Path, case: str) 
     assert "hush" not in done.err + done.out
 
 
+OWN_TASK = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from sweeps import Task
+
+X, Y = torch.randn(60, 4), torch.arange(60) % 3
+
+def tensors(width=4):
+    return Task(model=lambda: nn.Linear(width, 3), train=(X, Y), valid=(X, Y), loss=F.cross_entropy)
+
+def loader():
+    data = DataLoader(TensorDataset(X, Y), batch_size=20)
+    return Task(model=lambda: nn.Linear(4, 3), train=data, valid=(X, Y), loss=F.cross_entropy)
+
+def broken():
+    raise OSError("no data here")
+
+def other():
+    return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("task: own.py:tensors\nbatch_size: 61\n", "batch_size 61 is larger than the 60"),
+        (
+            "task: own.py:tensors\nparameters: {batch_size: {values: [8, 64]}}\n",
+            "batch_size 64 is larger than the 60",
+        ),
+        (
+            "task: own.py:tensors\nbaseline: {batch_size: 99}\n",
+            "batch_size 99 is larger than the 60",
+        ),
+        ("task: own.py:loader\nbatch_size: 5\n", "trains from a DataLoader, whose batches have 20"),
+        (
+            "task: own.py:tensors\ntask_args: {width: wide}\n",
+            "task 'own.py:tensors': its model() raised TypeError",
+        ),
+        ("task: own.py:broken\n", "its factory raised OSError: no data here"),
+        ("task: own.py:other\n", "its factory returned a int, not a sweeps.Task"),
+        (
+            "task: own.py:tensors\nmetric: {name: valid/acuracy, goal: maximize}\n",
+            "metric 'valid/acuracy' is not measured by task 'own.py:tensors'; did you mean",
+        ),
+    ],
+)
+def test_what_only_the_task_itself_shows(
+    sweeps: Callable[..., Any], tmp_path: Path, text: str, expected: str
+) -> None:
+    """Found by building the task, so a little later than a wrong file; nothing is created."""
+    (tmp_path / "own.py").write_text(OWN_TASK)
+    (tmp_path / "sweep.yaml").write_text(text)
+    before = set(os.listdir(tmp_path))
+    done = sweeps("run", "sweep.yaml", PYTHONDONTWRITEBYTECODE="1")
+    assert done.code == 2, done.err
+    assert expected in done.err
+    assert set(os.listdir(tmp_path)) == before
+
+
 def test_a_wrong_password_is_refused_and_never_printed(
     sweeps: Callable[..., Any], tmp_path: Path, postgres_password_url: str
 ) -> None:
@@ -184,6 +246,7 @@ def test_a_study_with_another_space(sweeps: Callable[..., Any], tmp_path: Path) 
         (("status", "nothing"), "sweeps.db' does not exist"),
         (("best",), "Missing argument 'STUDY'"),
         (("frob",), "No such command 'frob'"),
+        (("validate", "good.yaml", "--plot", "--json"), "--plot draws in the terminal"),
         (("export", "s", "--format", "xml"), "'xml' is not one of"),
         (("run", "good.yaml", "--device", "cuda:99"), "device 'cuda:99' is not there"),
         (("run", "good.yaml", "--device", "gpu"), "device is 'gpu'; give auto, cpu, cuda"),

@@ -199,7 +199,8 @@ def test_a_searched_argument_of_the_users_factory_builds_the_model(
     )
     done = sweeps("run", "sweep.yaml", "--tracking", "none")
     assert done.code == 0, done.err
-    widths = [int(line) for line in (tmp_path / "widths.txt").read_text().split()]
+    first, *widths = map(int, (tmp_path / "widths.txt").read_text().split())
+    assert first == 3  # built once to see that it works, before anything is written
     assert [trial["params"]["width"] for trial in exported(sweeps, "own")] == widths
     assert len(set(widths)) > 1
 
@@ -226,3 +227,56 @@ def test_postgresql_gives_the_same_trials_as_sqlite(
     assert "Ended: all 12 trials have run." in done.out
     trials = json.loads(sweeps("export", "small", **there).out)["trials"]
     assert [comparable(t) for t in trials] == [comparable(t) for t in exported(sweeps)]
+
+
+ODD = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from sweeps import Task
+
+X, Y = torch.randn(40, 2), torch.arange(40) % 2
+print("importing")
+
+def make(widths=4):
+    print("building")
+    data = DataLoader(TensorDataset(X, Y), batch_size=20)
+    return Task(model=lambda: nn.Linear(2, 2), train=data, valid=(X, Y), loss=F.cross_entropy)
+"""
+
+
+def test_odd_but_legitimate_tasks(sweeps: Callable[..., Any], tmp_path: Path) -> None:
+    """It prints, trains from a DataLoader, and searches values of several types."""
+    (tmp_path / "own.py").write_text(ODD)
+    text = "name: a b\ntask: own.py:make\nepochs: 1\nrun_cap: 6\nbaseline: false\n"
+    write(tmp_path, text + "parameters: {widths: {values: [8, [8, 8], auto]}}\n")
+    done = sweeps("run", "sweep.yaml", "--tracking", "none", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["ended"] == "all 6 trials have run"
+    assert "building" in done.err
+    trials = exported(sweeps, "a b")
+    assert {trial["params"]["batch_size"] for trial in trials} == {20}
+    assert sweeps("export", "a b", "--format", "parquet", "-o", "a.parquet").code == 0
+    import pandas as pd
+
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    expected = [str(trial["params"]["widths"]) for trial in trials]
+    assert frame["params.widths"].tolist() == expected
+
+
+def test_the_next_commands_can_be_pasted_and_hold_no_password(
+    sweeps: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(tmp_path, SWEEP.replace("run_cap: 12", "run_cap: 1"))
+    tracking = "http://user:topsecret@127.0.0.1:9"
+    done = sweeps(
+        "run", "sweep.yaml", "--name", "a b", "--tracking", tracking,
+        "--storage", "sqlite:///my results.db",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "topsecret" not in done.out + done.err
+    assert "  sweeps status 'a b' --storage 'sqlite:///my results.db'" in done.out
+    assert "  sweeps ui --tracking 'http://user:***@127.0.0.1:9'" in done.out
+    shown = sweeps("status", "a b", "--storage", "sqlite:///my results.db")
+    assert shown.code == 0

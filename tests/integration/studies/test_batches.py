@@ -116,11 +116,23 @@ def test_one_bad_row_undoes_the_whole_call(storage: StudyStorage, study_id: int)
     assert _points(storage) == {}
 
 
+def test_hand_back_forgets_the_parameters_of_a_trial_that_was_still_being_drawn(
+    storage: StudyStorage, study_id: int
+) -> None:
+    study = optuna.load_study(study_name="digits", storage=storage)
+    half, whole = study.ask(), study.ask()
+    half.suggest_float("lr", 1e-4, 0.1, log=True)
+    whole.suggest_float("lr", 1e-4, 0.1, log=True)
+    whole.set_user_attr("config", {})
+    assert storage.hand_back(study_id) == [0, 1]
+    assert [sorted(trial.params) for trial in study.get_trials()] == [[], ["lr"]]
+
+
 def test_hand_back_makes_a_trial_as_if_never_begun(storage: StudyStorage, study_id: int) -> None:
     study = optuna.load_study(study_name="digits", storage=storage)
     kept, back, done = study.ask(), study.ask(), study.ask()
     lr = back.suggest_float("lr", 1e-4, 0.1, log=True)
-    back.set_user_attr("seed", 3)
+    back.set_user_attr("config", {"lr": lr})
     back.storage.set_trial_system_attr(back._trial_id, "completed_rung_0", 0.5)
     back.storage.set_trial_system_attr(back._trial_id, "completedXrung_0", 0.5)
     for trial in (kept, back, done):
@@ -130,7 +142,7 @@ def test_hand_back_makes_a_trial_as_if_never_begun(storage: StudyStorage, study_
     assert storage.hand_back(study_id, [back._trial_id, done._trial_id]) == [1]
     frozen = storage.get_trial(back._trial_id)
     assert (frozen.number, frozen.state) == (1, TrialState.WAITING)
-    assert (frozen.params, frozen.user_attrs) == ({"lr": lr}, {"seed": 3})
+    assert (frozen.params, frozen.user_attrs) == ({"lr": lr}, {"config": {"lr": lr}})
     assert frozen.system_attrs == {"completedXrung_0": 0.5}
     assert (frozen.intermediate_values, frozen.datetime_start) == ({}, None)
     assert {key[0] for key in _points(storage)} == {kept._trial_id, done._trial_id}

@@ -88,10 +88,10 @@ def test_names_are_unique_and_plain_studies_are_no_sweeps(
 
 
 def test_status_refuses_what_it_does_not_know(storage: StudyStorage, study_id: int) -> None:
-    with pytest.raises(ValueError, match="'paused', not one of new, ready"):
+    with pytest.raises(ValueError, match="'paused', not one of new, running"):
         set_status(storage, study_id, "paused")  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="99"):
-        set_status(storage, 99, "ready")
+        set_status(storage, 99, "running")
     with pytest.raises(KeyError, match="99"):
         acquire_runner(storage, 99)
 

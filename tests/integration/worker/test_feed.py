@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from studies import StudyStorage, SweeplaneError, UserError, open_storage, queries, set_status
+from studies import StudyStorage, SweeplaneError, UserError, open_storage, queries
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.launch import OpenSweep, open_sweep
+from sweeps.plan import plan
+from sweeps.samplers import make_sampler
 from sweeps.spec import load_spec
 from sweeps.worker import Worker
 
@@ -45,6 +48,7 @@ def opened(database_url: str, tmp_path: Path) -> Iterator[Callable[..., SimpleNa
         path.write_text(text)
         sweep = open_sweep(load_spec(path, {"device": "cpu"}), database_url, "feed")
         sweeps.append(sweep)
+        plan(sweep)
         worker = Worker(sweep)
         return SimpleNamespace(sweep=sweep, feed=worker._feed, progress=worker.progress)
 
@@ -190,7 +194,7 @@ def test_no_pruner_sees_a_value_that_is_not_finite(opened: Callable[..., Any]) -
     made.feed.take(1)
     (trial,) = made.feed.take(1)
     for bad in (point(trial, 1, math.nan), point(trial, 1, 0.5, **{"train/loss": math.inf})):
-        assert made.feed.report([bad]) == set()
+        assert made.feed.report([replace(bad, diverged=True)]) == set()
     frozen = made.sweep.study.trials[trial.number]
     assert not any(key.startswith("completed_rung") for key in frozen.system_attrs)
 
@@ -215,30 +219,62 @@ def test_draining_hands_back_and_the_next_worker_takes_the_same_trial(
     ]
 
 
-def test_a_trial_that_died_in_the_middle_of_its_ask_is_completed(
-    opened: Callable[..., Any], storage: StudyStorage
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_trial_that_died_in_the_middle_of_its_ask_is_drawn_anew_to_the_same_values(
+    opened: Callable[..., Any], storage: StudyStorage, cut: int
 ) -> None:
-    made = opened(SPEC + "baseline: false\n")
-    trial_id = storage.create_new_trial(made.sweep.study_id)
-    optuna.Trial(made.sweep.study, trial_id).suggest_categorical("optimizer", ["adamw", "sgd"])
-    chosen = storage.get_trial(trial_id).params["optimizer"]
+    text = SPEC + "baseline: false\n"
+    made = opened(text)
+    space = made.sweep.spec.space
+    whole = optuna.create_study(sampler=make_sampler("random", space, 0, 0)).ask()
+    expected = space.suggest(whole)
+
+    # as a worker leaves it that is killed after the first parameters
+    made.sweep.study.sampler = make_sampler("random", space, 0, 0)
+    trial = made.sweep.study.ask()
+    space.suggest(Cut(trial, cut))
+    assert len(trial.params) == cut
     storage.hand_back(made.sweep.study_id, None)
-    (taken,) = opened(SPEC + "baseline: false\n").feed.take(1)
-    assert (taken.number, taken.config.optimizer) == (0, chosen)
-    assert f"{chosen}.lr" in storage.get_trial(trial_id).params
+    (taken,) = opened(text).feed.take(1)
+    assert taken.number == 0
+    assert made.sweep.study.trials[0].params == expected
 
 
-def test_a_plan_that_was_cut_short_is_completed(
-    opened: Callable[..., Any], storage: StudyStorage
-) -> None:
-    made = opened(SPEC + "enqueue: [{lr: 0.1}]\n")
-    # a creation that was killed after the second of four planned trials leaves just this
-    set_status(storage, made.sweep.study_id, "new")
-    again = opened(SPEC + "enqueue: [{lr: 0.1}, {lr: 0.2}, {lr: 0.3}]\n")
-    origins = [(t.number, t.user_attrs["origin"]) for t in again.sweep.study.trials]
-    assert origins == [(0, "baseline"), (1, "enqueued"), (2, "enqueued"), (3, "enqueued")]
-    rates = [t.user_attrs["config"]["hypers"]["lr"] for t in again.sweep.study.trials[1:]]
-    assert rates == [0.1, 0.2, 0.3]
+class Cut:
+    """A trial whose worker dies after some parameters; what it would have drawn is not stored."""
+
+    def __init__(self, trial: optuna.Trial, left: int) -> None:
+        self._trial, self._left = trial, left
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def suggest(key: str, *arguments: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left >= 0:
+                return getattr(self._trial, name)(key, *arguments, **more)
+            return arguments[0] if name != "suggest_categorical" else arguments[0][0]
+
+        return suggest
+
+
+def test_a_plan_is_completed_at_each_launch(opened: Callable[..., Any]) -> None:
+    """Cut short by a kill, grown since, or its trial failed: what is missing is put in, once."""
+    opened(SPEC + "enqueue: [{lr: 0.1}]\n")
+    made = opened(SPEC + "enqueue: [{lr: 0.1}, {lr: 0.2}, {lr: 0.2}]\n")
+    rates = [t.user_attrs["config"]["hypers"]["lr"] for t in made.sweep.study.trials]
+    assert rates == [0.001, 0.1, 0.2, 0.2]
+    assert [t.user_attrs["origin"] for t in made.sweep.study.trials] == [
+        "baseline",
+        "enqueued",
+        "enqueued",
+        "enqueued",
+    ]
+    baseline, first = made.feed.take(2)
+    play(made.feed, first, [0.5])
+    made.feed.finish([end(baseline, Ending.FAILED, error="x")])
+    again = opened(SPEC + "enqueue: [{lr: 0.1}, {lr: 0.2}, {lr: 0.2}]\n")
+    rows = [(t.state.name, t.user_attrs["origin"]) for t in again.sweep.study.trials]
+    assert rows[0] == ("FAIL", "baseline")
+    assert rows[4:] == [("WAITING", "baseline")]
 
 
 def test_five_failures_with_one_cause_break_the_loop(opened: Callable[..., Any]) -> None:
@@ -261,13 +297,15 @@ def test_failures_target_trial_time_and_wall_time_end_it(opened: Callable[..., A
     assert made.feed.ended == "target 0.5 is reached"
 
 
-def test_budget_failures(opened: Callable[..., Any]) -> None:
-    made = opened(SPEC.replace("run_cap: 6", "budget: {trials: 6, failures: 2}"))
+def test_budget_failures_ends_the_sweep_with_an_error(opened: Callable[..., Any]) -> None:
+    text = SPEC.replace("run_cap: 6", "budget: {trials: 6, failures: 2}")
+    made = opened(text)
     for cause in ("a", "b"):
         (trial,) = made.feed.take(1)
         made.feed.finish([end(trial, Ending.FAILED, error=cause)])
-    assert made.feed.take(1) == []
-    assert made.feed.ended == "2 trials have failed (budget.failures)"
+    with pytest.raises(SweeplaneError, match=r"2 trials .* failed, and budget.failures is 2"):
+        made.feed.take(1)
+    assert len(opened(text.replace("failures: 2", "failures: 3")).feed.take(1)) == 1
 
 
 def test_trial_time_stops_one_trial_and_time_drains_all(opened: Callable[..., Any]) -> None:

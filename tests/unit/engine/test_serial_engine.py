@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,66 +11,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from serial_training import ListFeed, config, task_of, train
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sweeps import Task
 from sweeps.config import Config
-from sweeps.engines.base import Ending, Outcome, Point, Trial
-from sweeps.engines.serial import Objective, SerialEngine
+from sweeps.engines.base import Ending, Objective, Trial
+from sweeps.engines.serial import SerialEngine
 from sweeps.tasks import TASKS, load_factory
 from sweeps.tasks.data import epoch_seed
-
-
-class ListFeed:
-    """Feeds given trials from memory; stops a trial at an epoch."""
-
-    def __init__(self, *trials: Trial, stop_at: int | None = None) -> None:
-        self.waiting = list(trials)
-        self.stop_at = stop_at
-        self.points: list[Point] = []
-        self.outcomes: list[Outcome] = []
-
-    def take(self, n: int) -> list[Trial]:
-        taken, self.waiting = self.waiting[:n], self.waiting[n:]
-        return taken
-
-    def report(self, points: Sequence[Point]) -> set[int]:
-        self.points += points
-        return {point.number for point in points if point.epoch == self.stop_at}
-
-    def finish(self, outcomes: Sequence[Outcome]) -> None:
-        self.outcomes += outcomes
-
-    def curve(self, name: str, number: int = 0) -> list[float]:
-        return [point.values[name] for point in self.points if point.number == number]
-
-
-def config(**changes: object) -> Config:
-    settings = {
-        "optimizer": "adamw",
-        "hypers": {"lr": 0.01},
-        "switches": {},
-        "schedule": "constant",
-        "schedule_hypers": {},
-        "average": "none",
-        "epochs": 3,
-        "batch_size": 16,
-        "task_args": {},
-    }
-    return Config(**{**settings, **changes})  # type: ignore[arg-type]
-
-
-def task_of(name: str) -> Task:
-    return load_factory(name, Path())()
-
-
-def train(task: Task, *trials: Trial, precision: str = "float32", **feed: int) -> ListFeed:
-    made = ListFeed(*trials, **feed)
-    SerialEngine("cpu", precision, Objective("valid/loss", maximize=False)).run(
-        lambda _: task, made
-    )
-    return made
 
 
 def by_hand(task: Task, chosen: Config, seed: int) -> list[float]:
@@ -261,35 +210,6 @@ def test_float64_and_bf16_are_what_they_say() -> None:
     seen.clear()
     train(task, Trial(0, config(epochs=1), (0,)), precision="bf16")
     assert seen == {(torch.float32, torch.bfloat16)}
-
-
-def test_plateau_lowers_the_rate_when_the_loss_stalls() -> None:
-    """On a constant loss the rate must fall by the factor after `patience` bad evaluations."""
-    rates = []
-
-    class Watcher(nn.Linear):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if self.training:
-                rates.append(self.weight.item())
-            return super().forward(x)
-
-    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return output.mean() - output.mean().detach() + target.mean()
-
-    x = torch.ones(4, 1)
-    task = Task(model=lambda: Watcher(1, 1, bias=False), train=(x, x), valid=(x, x), loss=loss)
-    chosen = config(
-        optimizer="sgd",
-        hypers={"lr": 1.0},
-        schedule="plateau",
-        schedule_hypers={"factor": 0.1, "patience": 2},
-        epochs=6,
-        batch_size=4,
-    )
-    train(task, Trial(0, chosen, (0,)))
-    steps = [round(before - after, 4) for before, after in itertools.pairwise(rates)]
-    # the gradient is 1: a step is the rate. Epoch 1 sets the best; 2, 3 and 4 are bad.
-    assert steps == [1.0, 1.0, 1.0, 1.0, 0.1]
 
 
 @pytest.mark.parametrize("name", TASKS)

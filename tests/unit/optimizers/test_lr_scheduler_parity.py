@@ -12,7 +12,7 @@ import torch
 from torch.optim import lr_scheduler as theirs
 from torch.optim.lr_scheduler import LRScheduler
 
-from optimizers import build_scheduler
+from optimizers import ScheduleLR, build_scheduler
 from optimizers import lr_scheduler as ours
 
 CASES = [
@@ -189,3 +189,25 @@ def test_a_state_of_another_schedule_is_refused() -> None:
     state = build_scheduler("step", optimizer(), 9, {}).state_dict()
     with pytest.raises(ValueError, match="state of schedule 'step', this is 'cosine'"):
         build_scheduler("cosine", optimizer(), 9, {}).load_state_dict(state)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_schedule_lr_follows_a_metric_of_either_goal_as_torch_does(
+    maximize: bool, sign: float
+) -> None:
+    """A metric that rises, stalls and falls; negative ones too, where torch's relative threshold
+    takes an equal value for a better one.
+    """
+    metrics = [sign * value for value in (0.5, 0.7, 0.7, 0.69, 0.7, 0.7, 0.9, 0.9, 0.9, 0.9, 0.2)]
+    own = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    other = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = ScheduleLR(own, "plateau", 100, maximize=maximize, factor=0.5, patience=2)
+    reference = theirs.ReduceLROnPlateau(
+        other, mode="max" if maximize else "min", factor=0.5, patience=2
+    )
+    for metric in metrics:
+        schedule.observe(metric)
+        reference.step(metric)
+        assert own.param_groups[0]["lr"] == other.param_groups[0]["lr"]
+    assert own.param_groups[0]["lr"] < 1.0 or sign < 0

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import open_storage
-from sweeps.samplers import CMA_STATE, GRID_INDEX, grid_indices, make_sampler
+from sweeps.samplers import CMA_STATE, GRID_INDEX, free_points, make_sampler
 from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, to_unit
@@ -167,7 +167,7 @@ def test_grid_gives_every_point_once_and_ends(space_of) -> None:  # type: ignore
         study.tell(ask(study, space, "grid"), 0.0)
     points = [tuple(sorted(t.params.items())) for t in study.get_trials()]
     assert len(set(points)) == 10
-    assert grid_indices(study.get_trials()) == set(range(10))
+    assert free_points(10, study.get_trials()) == []
     with pytest.raises(LookupError, match="all 10 points of the grid have their trial"):
         ask(study, space, "grid")
 
@@ -184,6 +184,21 @@ def test_a_grid_point_whose_trial_is_asked_again_stays_its_own(space_of, tmp_pat
         assert space.suggest(again) == {"lr": 0.1}
         assert second.params == {"lr": 0.2}
         assert ask(study, space, "grid").params == {"lr": 0.3}
+
+
+def test_a_failed_grid_point_comes_again_last_and_twice_at_most(space_of) -> None:  # type: ignore[no-untyped-def]
+    space = space_of("task: iris-mlp\nmethod: grid\nparameters: {lr: {values: [0.1, 0.2, 0.3]}}\n")
+    study = optuna.create_study()
+    order = []
+    for _ in range(5):
+        trial = ask(study, space, "grid")
+        order.append(trial.params["lr"])
+        if trial.params["lr"] == 0.2:
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, 0.0)
+    assert order == [0.1, 0.2, 0.3, 0.2, 0.2]
+    assert free_points(3, study.get_trials()) == []
 
 
 def test_cmaes_state_is_json_and_replays_across_generations(space_of) -> None:  # type: ignore[no-untyped-def]

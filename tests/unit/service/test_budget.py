@@ -30,8 +30,6 @@ WAITING = trial(TrialState.WAITING)
         ({"trials": 3}, [DONE, PRUNED], 0.0, None),
         ({"trials": 3}, [DONE, PRUNED, RUNNING], 0.0, "all 3 trials have run"),
         ({"trials": 3}, [DONE, PRUNED, FAILED, WAITING], 0.0, None),
-        ({"failures": 2}, [FAILED], 0.0, None),
-        ({"failures": 2}, [FAILED, DONE, FAILED], 0.0, "2 trials have failed (budget.failures)"),
         ({"device_seconds": 121.0}, [DONE, PRUNED], 0.0, None),
         (
             {"device_seconds": 120.0},

@@ -9,7 +9,10 @@ import torch
 
 import optimizers
 from sweeps.config import Config
+from sweeps.engines.base import Objective
 from sweeps.summary import paste, python_code, yaml_text
+
+JUDGED = Objective("valid/loss", maximize=False)
 
 
 def config(**changes: Any) -> Config:
@@ -38,7 +41,7 @@ def run(code: str) -> tuple[torch.optim.Optimizer, Any]:
 
 
 def test_adamw_is_torchs_own_class_with_the_values() -> None:
-    optimizer, scheduler = run(python_code(config()))
+    optimizer, scheduler = run(python_code(config(), JUDGED))
     assert type(optimizer) is torch.optim.AdamW
     group = optimizer.param_groups[0]
     assert group["initial_lr"] == 0.0123457
@@ -71,7 +74,7 @@ def test_each_optimizer_is_named_where_it_lives(
         schedule="constant",
         schedule_hypers={},
     )
-    optimizer, _ = run(python_code(chosen))
+    optimizer, _ = run(python_code(chosen, JUDGED))
     assert type(optimizer) is expected
     group = optimizer.param_groups[0]
     assert all(group[key] == value for key, value in hypers.items())
@@ -79,7 +82,8 @@ def test_each_optimizer_is_named_where_it_lives(
 
 
 def test_a_constant_schedule_needs_no_scheduler() -> None:
-    code = python_code(config(schedule="constant", schedule_hypers={"warmup_fraction": 0.0}))
+    chosen = config(schedule="constant", schedule_hypers={"warmup_fraction": 0.0})
+    code = python_code(chosen, JUDGED)
     assert "scheduler" not in code
 
 
@@ -90,4 +94,15 @@ def test_yaml_reads_back_as_the_same_values() -> None:
     assert data["optimizer"] == "adamw"
     assert data["lr"] == 0.0123457
     assert data["warmup_fraction"] == 0.1
-    assert "The same for a sweep file" in paste(config())
+    assert "The same for a sweep file" in paste(config(), JUDGED)
+
+
+def test_a_schedule_with_feedback_is_pasted_with_the_goal() -> None:
+    hypers = {"factor": 0.5, "patience": 1.0}
+    chosen = config(schedule="plateau", schedule_hypers=hypers)
+    code = python_code(chosen, Objective("valid/accuracy", maximize=True))
+    assert "scheduler.observe(<valid/accuracy>)" in code
+    optimizer, scheduler = run(code)
+    for _ in range(3):
+        scheduler.observe(0.9)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0123457 / 2)

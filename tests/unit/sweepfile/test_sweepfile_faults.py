@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from optimizers import RULES
+from optimizers.names import closest, lookup
 from studies.errors import UserError
 from sweeps.spec import SpecError, load_spec
+from sweeps.spec.faults import nearest
 
 CASES: dict[str, tuple[str, list[str]]] = {
     "unknown names everywhere": (
@@ -21,7 +25,7 @@ metric: {name: accuracy, goal: minimise, tak: best}
 precision: fp16
 """,
         [
-            "2: optimizer 'adamv' is unknown; did you mean 'adam'? Known: sgd, sgdw, adam, adamw",
+            "2: optimizer 'adamv' is unknown; did you mean 'adamw'? Known: sgd, sgdw, adam, adamw",
             "3: key 'shedule' is unknown; did you mean 'schedule'? Known: name, description, task,"
             " task_args, method, metric, optimizer, schedule, average, decay, epochs, batch_size,"
             " baseline, enqueue, early_terminate, budget, seed, repeats, device, lanes, precision,"
@@ -194,8 +198,6 @@ parameters:
         [
             "5: parameters.lr is [0.1, 0.2], which a grid cannot run through; give values,"
             " int_uniform or q_uniform, or another method",
-            "6: parameters.momentum is {0.8: 50 %, 0.9: 50 %}, which a grid cannot run through;"
-            " give values, int_uniform or q_uniform, or another method",
         ],
     ),
     "a switch that another knob rules out": (
@@ -216,7 +218,7 @@ epochs: 1.5
 batch_size: "32"
 """,
         [
-            "2: budget.trials is 0; give a whole number of 1 or more",
+            "2: run_cap is 0; give a whole number of 1 or more",
             "3: budget.time is 30; give a time with its unit: 90s, 30m, 4h or 2d",
             "3: budget.gpu_hours is -1; give a number above 0",
             "3: budget.trial_time is '5 parsecs'; give a time with its unit: 90s, 30m, 4h or 2d",
@@ -332,11 +334,11 @@ enqueue:
         [
             "2: baseline (adamw, constant): name 'optimiser' is unknown; did you mean 'optimizer'?"
             " Known: optimizer, schedule, average, lr, beta1, beta2, eps, weight_decay,"
-            " warmup_fraction, epochs, batch_size, hidden, depth",
+            " decay, warmup_fraction, epochs, batch_size, hidden, depth",
             "2: baseline (adamw, constant): name 'momentum' is unknown. Known: optimizer,"
-            " schedule, average, lr, beta1, beta2, eps, weight_decay, warmup_fraction, epochs,"
-            " batch_size, hidden, depth",
-            "4: enqueue[0]: optimizer 'sgdx' is unknown; did you mean 'sgd'? Known: sgd, sgdw,"
+            " schedule, average, lr, beta1, beta2, eps, weight_decay, decay, warmup_fraction,"
+            " epochs, batch_size, hidden, depth",
+            "4: enqueue[0]: optimizer 'sgdx' is unknown; did you mean 'sgdw'? Known: sgd, sgdw,"
             " adam, adamw",
             "5: enqueue[1].lr: lr takes numbers, not 'high'",
             "6: enqueue[2].beta1: beta1 = 1.5 is invalid; it must lie in [0, 1)",
@@ -344,9 +346,160 @@ enqueue:
             "7: enqueue[3].nesterov: 'maybe' is not a value of nesterov. Known: false, true",
             "7: enqueue[3] (sgd, step): name 'gama' is unknown; did you mean 'gamma'? Known:"
             " optimizer, schedule, average, lr, momentum, dampening, weight_decay, nesterov,"
-            " step_fraction, gamma, warmup_fraction, step_epochs, epochs, batch_size, hidden,"
-            " depth",
+            " decay, step_fraction, gamma, warmup_fraction, step_epochs, epochs, batch_size,"
+            " hidden, depth",
         ],
+    ),
+    "known configurations, two names for one thing and values that do not go together": (
+        """\
+task: digits-mlp
+baseline: {optimizer: sgd, momentum: 0, nesterov: true}
+enqueue:
+  - {learning_rate: 0.1, lr: 0.2}
+  - {adamw.lr: 0.1, adamw.learning_rate: 0.2}
+  - {schedule: step, step_epochs: 3, step.step_fraction: 0.5}
+  - {average: swa, decay: independent}
+  - {sgd.lr: 0.1, task.hiden: 3, decay: l1}
+  - {optimizer: sgd, nesterov: true, momentum: 0.9, dampening: 0.1}
+""",
+        [
+            "2: baseline: nesterov = True needs momentum in (0, inf) and dampening = 0, got"
+            " momentum = 0 and dampening = 0.0",
+            "4: enqueue[0].lr and enqueue[0].learning_rate (line 4) are one knob; keep one",
+            "5: enqueue[1].adamw.learning_rate and enqueue[1].adamw.lr (line 5) are one knob; keep"
+            " one",
+            "6: enqueue[2].step_epochs stands in the place of enqueue[2].step.step_fraction (line"
+            " 6); keep one",
+            "7: enqueue[3]: average swa is not there yet in this version. There is: none",
+            "7: enqueue[3].decay: decay independent is not there yet in this version. There is:"
+            " l2, decoupled",
+            "8: enqueue[4] (adamw, constant): name 'sgd.lr' is unknown. Known: optimizer, schedule,"
+            " average, lr, beta1, beta2, eps, weight_decay, decay, warmup_fraction, epochs,"
+            " batch_size, hidden, depth",
+            "8: enqueue[4] (adamw, constant): name 'task.hiden' is unknown; did you mean"
+            " 'hidden'? Known: optimizer, schedule, average, lr, beta1, beta2, eps, weight_decay,"
+            " decay, warmup_fraction, epochs, batch_size, hidden, depth",
+            "8: enqueue[4].decay: decay 'l1' is unknown. Known: l2, decoupled",
+            "9: enqueue[5]: nesterov = True needs momentum in (0, inf) and dampening = 0, got"
+            " momentum = 0.9 and dampening = 0.1",
+        ],
+    ),
+    "a misspelled optimizer is read as the nearest": (
+        """\
+task: digits-mlp
+optimizer: admw
+parameters:
+  lr_x_wd: {distribution: log_uniform_values, min: 1e-6, max: 1e-2}
+  beta1: 0.9
+  momentum: 0.9
+baseline: {beta1: 0.8, lr: -1}
+enqueue: [{optimizer: adamv, beta1: 1.5}]
+""",
+        [
+            "2: optimizer 'admw' is unknown; did you mean 'adamw'? Known: sgd, sgdw, adam, adamw",
+            "7: baseline.lr: lr = -1 is invalid; it must lie in [0, inf)",
+            "8: enqueue[0]: optimizer 'adamv' is unknown; did you mean 'adamw'? Known: sgd, sgdw,"
+            " adam, adamw",
+            "8: enqueue[0].beta1: beta1 = 1.5 is invalid; it must lie in [0, 1)",
+        ],
+    ),
+    "an optimizer and a schedule that could be any are no reason for more faults": (
+        """\
+task: digits-mlp
+method: grid
+optimizer: [zzz, sgd]
+schedule: qqq
+parameters:
+  lr_x_wd: {values: [1e-6, 1e-2]}
+  beta1: 0.9
+  step_epochs: 3
+  adam: {parameters: {lr: 0.1}}
+  hiden: 3
+baseline: {beta1: 0.8}
+enqueue: [{schedule: nope, gamma: 3}, {optimizer: [sgd], lr: 3}]
+""",
+        [
+            "3: optimizer 'zzz' is unknown. Known: sgd, sgdw, adam, adamw",
+            "4: schedule 'qqq' is unknown. Known: constant, step, exponential, cosine, plateau",
+            "10: parameter 'hiden' belongs to nobody; did you mean 'hidden'? Known: the task's"
+            " arguments: hidden, depth; knobs: ",
+            "12: enqueue[0]: schedule 'nope' is unknown. Known: constant, step, exponential,"
+            " cosine, plateau",
+            '12: enqueue[1]: optimizer ["sgd"] is unknown. Known: sgd, sgdw, adam, adamw',
+        ],
+    ),
+    "keys without a value, known ones (absent) and others": (
+        """\
+task: digits-mlp
+optimiser:
+n_trials: ~
+seed:
+compare:
+program: ~
+run_cap:
+parameters:
+""",
+        [
+            "2: key 'optimiser' is unknown; did you mean 'optimizer'? Known: name, description,"
+            " task, task_args, method, metric, optimizer, schedule, average, decay, epochs,"
+            " batch_size, baseline, enqueue, early_terminate, budget, seed, repeats, device, lanes,"
+            " precision, compile, workers, storage, tracking, parameters, run_cap",
+            "3: 'n_trials' is Optuna's and Hydra's key; here it is run_cap (= budget.trials)",
+        ],
+    ),
+    "numbers that are text, and a q that leaves one value": (
+        """\
+task: digits-mlp
+epochs: 1_000
+seed: 0b11
+metric: valid/loss
+parameters:
+  lr: {distribution: q_log_uniform_values, min: 1e-4, max: 0.1}
+  beta1: {distribution: q_beta, a: 2, b: 2, q: 3}
+  weight_decay: {distribution: q_normal, mu: 0, sigma: 0.01, q: 0.5}
+  hidden: {distribution: int_uniform, min: 1, max: 3.0}
+""",
+        [
+            "2: epochs is '1_000'; give a whole number of 1 or more",
+            "3: seed is '0b11'; give a whole number of 0 or more",
+            "4: metric is 'valid/loss'; give {name: valid/loss, goal: minimize} (or maximize)",
+            "6: parameters.lr: q is 1 where it is absent, and q_log_uniform_values rounds every"
+            " value to a multiple of q: all become 0; give a smaller q, or log_uniform_values",
+            "7: parameters.beta1: q is 3, and q_beta rounds every value to a multiple of q: all"
+            " become 0; give a smaller q, or beta",
+            "8: parameters.weight_decay: q is 0.5, and q_normal rounds every value to a multiple of"
+            " q: all become 0; give a smaller q, or normal",
+            "9: parameters.hidden.max is 3.0; int_uniform takes whole numbers; q_uniform or"
+            " uniform others",
+        ],
+    ),
+    "a weighted switch that another knob rules out": (
+        """\
+task: digits-mlp
+optimizer: sgd
+parameters: {momentum: 0, nesterov: {values: [true, false], probabilities: [0.1, 0.9]}}
+""",
+        [
+            "3: parameters.nesterov: nesterov = True needs momentum in (0, inf) and dampening = 0,"
+            " got momentum = 0 and dampening = 0.0"
+        ],
+    ),
+    "what could not be read has one fault": (
+        """\
+task: !mine digits-mlp
+parameters: {lr: !!python/tuple [1, 2], epochs: !x 3}
+metric: {name: !y valid/loss}
+""",
+        [
+            "1: the tag !mine is not allowed: write plain values",
+            "2: the tag !!python/tuple is not allowed: write plain values",
+            "2: the tag !x is not allowed: write plain values",
+            "3: the tag !y is not allowed: write plain values",
+        ],
+    ),
+    "a password in what is refused": (
+        "task: digits-mlp\nstorage: ['postgresql://u:top/secret@h/d']\n",
+        ['2: storage is ["postgresql://u:***@h/d"]; give text'],
     ),
     "wrong types": (
         """\
@@ -444,6 +597,31 @@ def test_an_unknown_task_does_not_hide_what_else_is_wrong(tmp_path: Path) -> Non
     assert lr == f"{path}:2: parameters.lr: min 2 is greater than max 1"
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        ("adamv", ("adam", "adamw"), "adamw"),  # as long, so a letter mistaken
+        ("adamv", ("adamw", "adam"), "adamw"),
+        ("sgdx", tuple(RULES), "sgdw"),
+        ("admw", tuple(RULES), "adamw"),
+        ("addam", tuple(RULES), "adam"),
+        ("AdamW", tuple(RULES), "adamw"),
+        ("batch-sise", ("batch_size",), "batch_size"),
+        ("lr2", ("lr1", "lr3"), "lr1"),  # nothing between them: the first
+        ("beta3", ("zeta3x", "eta3", "beta1"), "beta1"),  # one amiss; as long as
+        ("momentum", ("lr",), None),
+    ],
+)
+def test_the_nearest_name_is_the_same_for_files_and_registries(
+    name: str, known: tuple[str, ...], near: str | None
+) -> None:
+    assert closest(name, known) == near
+    hint = f"; did you mean '{near}'?" if near else ""
+    assert nearest(name, known) == hint
+    with pytest.raises(ValueError, match=re.escape(hint or "is unknown. Known")):
+        lookup(dict.fromkeys(known, 0), "thing", name)
+
+
 def test_an_empty_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
@@ -482,6 +660,10 @@ def strict(width, depth=2):
 def free(**anything):
     raise AssertionError
 
+def _hidden():
+    pass
+
+from os.path import join
 not_a_function = 3
 """
 
@@ -500,6 +682,21 @@ not_a_function = 3
                 " mean 'widht'?",
                 "2: task 'mine.py:strict': argument 'widht' is unknown; did you mean 'width'?"
                 " Known: width, depth",
+            ],
+        ),
+        (
+            "task: mine.py:strikt\n",
+            [
+                "1: task 'mine.py:strikt': mine.py has no 'strikt'; did you mean 'strict'? Its"
+                " functions: strict, free"
+            ],
+        ),
+        (
+            "task: digits-mpl\n",
+            [
+                "1: task 'digits-mpl' is unknown; did you mean 'digits-mlp'? Built in: digits-cnn,"
+                " digits-mlp, exp-curve, iris-mlp. Your own: 'package.module:factory' or"
+                " 'path/to/file.py:factory'"
             ],
         ),
         (

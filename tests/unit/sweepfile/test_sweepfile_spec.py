@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 from pydantic import ValidationError
 
 from optimizers import RULES, SCHEDULES
@@ -240,3 +241,121 @@ def test_differences_are_said_in_words(load: Load) -> None:
 def test_another_choice_of_optimizers_is_one_difference(load: Load) -> None:
     old, new = load("task: digits-mlp\n"), load("task: digits-mlp\noptimizer: [adamw, sgd]\n")
     assert differences(old.meaning(), new.meaning()) == ["optimizer: adamw -> adamw, sgd"]
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("postgresql://u:p@ss:wsecret@host/d", "postgresql://u:***@host/d"),
+        ("postgresql://u:top/secret@host/d", "postgresql://u:***@host/d"),
+        ("postgresql://u:top secret@host/d", "postgresql://u:***@host/d"),
+        (
+            "postgresql://host/d?user=u&password=topsecret",
+            "postgresql://host/d?user=u&password=***",
+        ),
+    ],
+)
+@pytest.mark.parametrize("key", ["storage", "tracking"])
+def test_no_form_of_a_password_gets_out(load: Load, key: str, url: str, masked: str) -> None:
+    spec = load(f"{{task: digits-mlp, {key}: '{url}', task_args: {{hidden: 3}}}}\n")
+    assert getattr(spec, key) == url  # what is connected to
+    assert spec.to_json()[key] == masked
+    for text in (spec.text, json.dumps(spec.to_json()), json.dumps(spec.meaning())):
+        assert "secret" not in text
+        assert "wsecret" not in text
+        assert "ss:w" not in text
+
+
+def test_a_password_among_the_tasks_arguments_is_masked_in_the_json(load: Load) -> None:
+    spec = load(
+        "task: digits-mlp\ntask_args: {hidden: ['x://u:secret@h', {y: 'z://a:secret@h'}]}\n"
+    )
+    resolved = spec.to_json()
+    assert resolved["task_args"] == {"hidden": ["x://u:***@h", {"y": "z://a:***@h"}]}
+    assert "secret" not in json.dumps(resolved)
+
+
+def test_the_names_in_a_file_are_known_though_its_text_is_masked(load: Load) -> None:
+    spec = load(
+        "{task: digits-mlp, storage: 'x://u:p@h', description: 'me@home', parameters: {lr: 0.1,"
+        " optimizer: sgd}}\n"
+    )
+    assert spec.named == {
+        "task", "storage", "description", "parameters", "lr", "optimizer"
+    }  # fmt: skip
+
+
+def test_every_knob_is_listed_for_programs(load: Load) -> None:
+    spec = load(
+        "task: digits-mlp\noptimizer: [adamw, sgd]\nschedule: constant\nepochs: 3\n"
+        "parameters: {beta1: 0.9, hidden: {values: [64, 128], probabilities: [0.2, 0.8]}}\n"
+    )
+    knobs = {knob["label"]: knob for knob in json.loads(json.dumps(spec.to_json()))["knobs"]}
+    assert list(knobs) == [knob.label for knob in spec.space.knobs]
+    assert knobs["adamw.lr"] == {
+        "name": "lr",
+        "label": "adamw.lr",
+        "kind": "optimizer",
+        "owner": "adamw",
+        "searched": True,
+        "source": "default",
+        "describe": "[1e-4, 0.1] log",
+        "distribution": {"distribution": "log_uniform_values", "min": 1e-4, "max": 0.1},
+    }
+    assert knobs["adamw.beta1"]["source"] == "yours"
+    assert (knobs["adamw.beta1"]["searched"], knobs["adamw.eps"]["searched"]) == (False, False)
+    assert (knobs["hidden"]["kind"], knobs["hidden"]["owner"]) == ("task", "task")
+    assert knobs["warmup_fraction"]["owner"] == "constant"
+    assert knobs["hidden"]["distribution"]["probabilities"] == [0.2, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "twin"),
+    [("adamw", "l2", "adam"), ("adam", "decoupled", "adamw"), ("sgd", "decoupled", "sgdw"),
+     ("sgdw", "l2", "sgd"), ("sgd", "l2", "sgd")],
+)  # fmt: skip
+def test_another_decay_is_searched_where_it_makes_sense(
+    load: Load, optimizer: str, decay: str, twin: str
+) -> None:
+    text = f"task: digits-mlp\noptimizer: {optimizer}\ndecay: {decay}\n"
+    law = load(text).space.flat()["weight_decay"]
+    assert isinstance(law, FloatDistribution)
+    range_of_twin = RULES[twin].hypers["weight_decay"]
+    assert (law.low, law.high) == (range_of_twin.low, range_of_twin.high)
+    [fixed] = [k for k in load(text + "method: grid\n").space.knobs if k.name == "weight_decay"]
+    assert fixed.distribution.first() == RULES[optimizer].hypers["weight_decay"].default
+
+
+def test_a_grid_runs_through_values_whatever_their_probabilities(load: Load) -> None:
+    spec = load(
+        "task: digits-mlp\nmethod: grid\nparameters:\n"
+        "  lr: {values: [0.1, 0.2, 0.3], probabilities: [0.7, 0.3, 0]}\n"
+        "  sgd: {parameters: {momentum: {values: [0.8, 0.9], probabilities: [0.5, 0.5]}}}\n"
+        "optimizer: sgd\n"
+    )
+    points = spec.space.grid()
+    assert spec.space.size() == len(points) == 6
+    assert {(p["lr"], p["momentum"]) for p in points} == {
+        (lr, momentum) for lr in (0.1, 0.2, 0.3) for momentum in (0.8, 0.9)
+    }
+
+
+def test_hyperbands_strict_is_off_unless_asked_for(load: Load) -> None:
+    text = "task: digits-mlp\nearly_terminate: {type: hyperband, min_iter: 3"
+    assert load(text + "}\n").early_terminate.strict is False
+    assert load(text + ", strict: true}\n").early_terminate.strict is True
+
+
+def test_two_files_of_one_name_in_two_folders_are_two_tasks(tmp_path: Path) -> None:
+    specs = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.py").write_text("def make():\n    pass\n")
+        path = tmp_path / folder / "sweep.yaml"
+        path.write_text("task: train.py:make\n")
+        specs.append(load_spec(path))
+    (found,) = differences(specs[0].meaning(), specs[1].meaning())
+    assert found.startswith("task: ")
+    assert "a/train.py:make" in found
+    assert "b/train.py:make" in found
+    assert differences(specs[0].meaning(), specs[0].meaning()) == []

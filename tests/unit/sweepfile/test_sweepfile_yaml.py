@@ -29,6 +29,39 @@ def test_scalars_are_yaml_1_2() -> None:
     assert data["merged"] == {"x": 1, "y": 3}
 
 
+@pytest.mark.parametrize(
+    "text", ["1_000", "0b11", "-0x1F", "1_0.5", "0x_", "1:30", "0o9", "1e", "1.5e1_0", "off"]
+)
+def test_what_the_core_schema_does_not_know_is_text(text: str) -> None:
+    assert read_yaml(f"[{text}]").data == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0o14", 12),
+        ("+12", 12),
+        ("0x1F", 31),
+        ("-012", -12),
+        ("1.", 1.0),
+        ("+.5", 0.5),
+        ("1.e3", 1000.0),
+        ("1E+2", 100.0),
+        ("-.INF", -math.inf),
+        ("+.inf", math.inf),
+        ("TRUE", True),
+        ("Null", None),
+    ],
+)
+def test_what_the_core_schema_knows(text: str, value: object) -> None:
+    [found] = read_yaml(f"[{text}]").data
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_not_a_number_is_a_number() -> None:
+    assert math.isnan(read_yaml("[.NaN]").data[0])
+
+
 def test_every_node_has_its_line() -> None:
     document = read_yaml(TEXT)
     assert document.line(("number",)) == 1

@@ -35,6 +35,16 @@ def test_accuracy_is_there_for_classification_only() -> None:
     assert task(metrics={"loss2": F.cross_entropy}).metrics == {"loss2": F.cross_entropy}
 
 
+@pytest.mark.parametrize("loader", [False, True])
+def test_accuracy_is_there_for_datasets_and_loaders_too(loader: bool) -> None:
+    def source(target: torch.Tensor) -> Any:
+        data = TensorDataset(X, target)
+        return DataLoader(data, 2) if loader else data
+
+    assert task(train=source(CLASSES)).metrics == {"accuracy": accuracy}
+    assert task(train=source(X[:, 0]), loss=F.mse_loss).metrics == {}
+
+
 def test_accuracy_is_the_share_of_largest_logits() -> None:
     logits = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
     assert accuracy(logits, torch.tensor([0, 1, 1, 1])).item() == 0.75

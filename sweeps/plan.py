@@ -1,0 +1,61 @@
+"""The known configurations of a sweep file, baseline and enqueued, as waiting trials."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState, create_trial
+
+if TYPE_CHECKING:
+    from sweeps.config import Config
+    from sweeps.launch import OpenSweep
+
+
+def planned(sweep: OpenSweep) -> list[tuple[str, Config]]:
+    """Return the known configurations with their origin: the baseline, then the enqueued ones."""
+    sizes = {"epochs": sweep.epochs, "batch_size": sweep.batch_size}
+    baseline = sweep.spec.baseline_config(**sizes)
+    first = [] if baseline is None else [("baseline", baseline)]
+    return first + [("enqueued", config) for config in sweep.spec.enqueue_configs(**sizes)]
+
+
+def plan(sweep: OpenSweep) -> None:
+    """Put the known configurations that the study does not have yet into it, as waiting trials.
+
+    One whose trial failed is put in again. One that lies in the search space carries its sampled
+    values, so that samplers learn from it; one that does not (a default of zero on a log scale, a
+    schedule that is not searched) keeps its effective values only. The caller holds the sweep.
+    """
+    study, space = sweep.study, sweep.spec.space
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([sweep.spec.metric.name])
+    there = Counter(
+        _key(trial.user_attrs["origin"], trial.user_attrs["config"])
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL and "config" in trial.user_attrs
+    )
+    flat = space.flat()
+    for origin, config in planned(sweep):
+        key = _key(origin, config.to_json())
+        if there[key] > 0:
+            there[key] -= 1
+            continue
+        params = space.encode(config) or {}
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=params,
+                distributions={name: flat[name] for name in params},
+                user_attrs={"origin": origin, "config": config.to_json()},
+            )
+        )
+
+
+def _key(origin: str, config: Mapping[str, Any]) -> str:
+    return json.dumps([origin, config], sort_keys=True)

@@ -1,0 +1,133 @@
+"""The top level of a task file: which keys there are, and their values as a `SweepFile`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from optimizers import RULES, SCHEDULES
+from sweeps.space.values import is_int
+from sweeps.spec.entries import ALIASES
+from sweeps.spec.faults import Faults, dotted, nearest, shown
+from sweeps.spec.foreign import foreign
+from sweeps.spec.models import SweepFile
+from sweeps.spec.names import owned_names
+
+_BESIDE = ("parameters", "run_cap")
+"""Keys of the top level that `SweepFile` does not have: they become other things."""
+
+_NOT_YET = ("program", "command", "compare")
+
+
+def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[str, Any] | None:
+    """Return the keys to read, or None where there is no point in reading on.
+
+    A known key without a value is an absent one; an unknown one stays, to be named.
+    """
+    if data is None:
+        if not faults.found:
+            faults.add((), "the file is empty; `sweeps init` writes one to start from")
+        return None
+    if not isinstance(data, Mapping):
+        faults.add((), f"a sweep file is a mapping of keys to values, not {shown(data)}")
+        return None
+    known = {*SweepFile.model_fields, *_BESIDE, *_NOT_YET}
+    keys = {name: value for name, value in data.items() if value is not None or name not in known}
+    keys |= overrides
+    scripts = [name for name in ("program", "command") if name in keys]
+    for name in scripts:
+        if "task" in keys:
+            line = faults.line(("task",))
+            text = f"{name} and task (line {line}) are both given; a sweep file has one of them"
+        else:
+            text = f"{name}: sweeps of scripts are not there yet in this version; give a task"
+        faults.add((name,), text)
+        del keys[name]
+    if scripts and "task" not in keys:
+        return None
+    if "task" not in keys and not faults.unread(("task",)):
+        text = "task is missing: a built-in name, package.module:factory or file.py:factory"
+        faults.add((), text + " (or program, for a script: not there yet in this version)")
+    if "compare" in keys:
+        faults.add(("compare",), "compare: fair races are not there yet in this version")
+        del keys["compare"]
+    return keys
+
+
+def read_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile | None:
+    """Return the typed keys, with every fault that pydantic finds put into words."""
+    own = {name: value for name, value in data.items() if name != "parameters"}
+    if not own.get("name"):
+        own["name"] = path.stem
+    if isinstance(own.get("metric"), list):
+        text = "metric is a list; several objectives are not there yet in this version"
+        faults.add(("metric",), f"{text}: give one {{name, goal}}")
+        del own["metric"]
+    _merge_cap(own, faults)
+    own.setdefault("task", "missing")
+    try:
+        return SweepFile.model_validate(own)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _note(detail, faults)
+        return None
+
+
+def _merge_cap(own: dict[str, Any], faults: Faults) -> None:
+    """Move `run_cap` to `budget.trials`, which it means."""
+    if "run_cap" not in own:
+        return
+    cap = own.pop("run_cap")
+    if not is_int(cap) or cap < 1:
+        faults.add(("run_cap",), f"run_cap is {shown(cap)}; give a whole number of 1 or more")
+        return
+    budget = own.setdefault("budget", {})
+    if not isinstance(budget, Mapping):
+        return
+    if budget.get("trials", cap) != cap:
+        line = faults.line(("budget", "trials"))
+        text = f"run_cap is {cap} and budget.trials (line {line}) is {budget['trials']}"
+        faults.add(("run_cap",), f"{text}; they mean the same, keep one")
+    own["budget"] = {"trials": cap, **budget}
+
+
+_THINGS = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+}
+
+
+def _note(detail: Any, faults: Faults) -> None:
+    kind = detail["type"]
+    path = detail["loc"]
+    if kind == "words":
+        faults.add(path, detail["msg"])
+    elif kind == "extra_forbidden":
+        faults.add(path, _unknown_key(path))
+    else:
+        thing = _THINGS.get(kind, detail["msg"])
+        faults.add(path, f"{dotted(path)} is {shown(detail['input'])}; give {thing}")
+
+
+def _unknown_key(path: tuple[str | int, ...]) -> str:
+    model: Any = SweepFile
+    for part in path[:-1]:
+        model = model.model_fields[part].annotation
+    known = [*model.model_fields, *(_BESIDE if len(path) == 1 else ())]
+    name = str(path[-1])
+    text = foreign(name)
+    if text is None and len(path) == 1 and name in _knob_names():
+        text = f"'{name}' is a knob, not a key of the top level; put it under parameters"
+    if text is None:
+        text = f"key '{dotted(path)}' is unknown{nearest(name, known) or '.'}"
+        text += f" Known: {', '.join(known)}"
+    return text
+
+
+def _knob_names() -> set[str]:
+    return {*ALIASES, *(knob for which in (*RULES, *SCHEDULES) for knob in owned_names(which))}

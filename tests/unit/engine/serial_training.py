@@ -1,0 +1,63 @@
+"""What the engine's tests share: a feed from memory, and one call that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweeps import Task
+from sweeps.config import Config
+from sweeps.engines.base import Objective, Outcome, Point, Trial
+from sweeps.engines.serial import SerialEngine
+from sweeps.tasks import load_factory
+
+
+class ListFeed:
+    """Feeds given trials from memory; stops a trial at an epoch."""
+
+    def __init__(self, *trials: Trial, stop_at: int | None = None) -> None:
+        self.waiting = list(trials)
+        self.stop_at = stop_at
+        self.points: list[Point] = []
+        self.outcomes: list[Outcome] = []
+
+    def take(self, n: int) -> list[Trial]:
+        taken, self.waiting = self.waiting[:n], self.waiting[n:]
+        return taken
+
+    def report(self, points: Sequence[Point]) -> set[int]:
+        self.points += points
+        return {point.number for point in points if point.epoch == self.stop_at}
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes += outcomes
+
+    def curve(self, name: str, number: int = 0) -> list[float]:
+        return [point.values[name] for point in self.points if point.number == number]
+
+
+def config(**changes: object) -> Config:
+    settings = {
+        "optimizer": "adamw",
+        "hypers": {"lr": 0.01},
+        "switches": {},
+        "schedule": "constant",
+        "schedule_hypers": {},
+        "average": "none",
+        "epochs": 3,
+        "batch_size": 16,
+        "task_args": {},
+    }
+    return Config(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def task_of(name: str) -> Task:
+    return load_factory(name, Path())()
+
+
+def train(task: Task, *trials: Trial, precision: str = "float32", **feed: int) -> ListFeed:
+    made = ListFeed(*trials, **feed)
+    SerialEngine("cpu", precision, Objective("valid/loss", maximize=False)).run(
+        lambda _: task, made
+    )
+    return made
