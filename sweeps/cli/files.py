@@ -15,22 +15,36 @@ if TYPE_CHECKING:
     from sweeps.spec import Spec
 
 TEMPLATE = """\
-# A sweep file. Run it with `sweeps run {file}`; see what it searches with `sweeps validate {file}`.
+# A sweep file. See what it searches with `sweeps validate {file}`; run it with `sweeps run {file}`.
 name: {name}
-task: {task}                # `sweeps tasks` lists them; your own: my_model.py:factory
-optimizer: {optimizer}      # one name or a list to compare; `sweeps optimizers`
-schedule: {schedule}        # one name or a list; `sweeps schedules`
+
+# `sweeps tasks` lists the built-in ones; your own: my_model.py:factory
+task: {task}
+
+# One name or a list to compare; `sweeps optimizers` and `sweeps schedules` list them.
+optimizer: {optimizer}
+schedule: {schedule}
+
 metric: {{name: {metric}, goal: {goal}}}
-run_cap: {trials}                # trials in all; pruned and diverged ones count too
-# budget: {{time: 30m, trial_time: 5m}}      # further limits; whichever is met first
-# epochs: 30                     # default: the task's own
+
+# Trials in all (pruned and diverged ones count), and further limits; whichever is met first.
+budget: {{trials: {trials}}}
+# budget: {{trials: {trials}, time: 30m, trial_time: 5m}}
+
+# The task's own, unless you say otherwise:
+# epochs: 30
 # batch_size: 32
-# method: tpe                    # tpe | random | grid | gp | cmaes | qmc
-# early_terminate: {{type: asha, min_epochs: auto, eta: 3}}    # or median, hyperband, ..., none
-# parameters:                    # every knob has a default space; override what you know better
+
+# method: tpe                     # tpe | random | grid | gp | cmaes | qmc
+# early_terminate: {{type: asha, min_epochs: auto, eta: 3}}        # or hyperband, median, ..., none
+
+# Every knob has a default space; override what you know better. A plain value is not searched.
+# parameters:
 #   lr: {{distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-1}}
-#   beta2: 0.999                 # a plain value is not searched
-# baseline: {{optimizer: adamw, lr: 0.001}}    # what you use today: trial 0, to compare with
+#   adamw: {{parameters: {{beta2: 0.999}}}}
+
+# What you use today: trial 0, to compare with.
+# baseline: {{optimizer: adamw, lr: 0.001}}
 seed: 0
 """
 

@@ -84,3 +84,18 @@ def test_the_example_task_is_at_most_ten_lines() -> None:
     source = (EXAMPLES / "own_task.py").read_text()
     factory = source[source.index("def wine") :].rstrip().splitlines()
     assert len(factory) <= 10
+
+
+def test_the_readmes_sweep_file_is_right(sweeps: Callable[..., Any], tmp_path: Path) -> None:
+    """The snippet of a search space of one's own, beside the example task that it names."""
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    snippets = [part.partition("```")[0] for part in readme.split("```yaml\n")[1:]]
+    (snippet,) = [text for text in snippets if "parameters:" in text]
+    shutil.copy(EXAMPLES / "own_task.py", tmp_path)
+    (tmp_path / "sweep.yaml").write_text(snippet)
+    done = sweeps("validate", "sweep.yaml", "--json")
+    assert done.code == 0, done.err
+    knobs = {knob["label"]: knob for knob in json.loads(done.out)["spec"]["knobs"]}
+    assert knobs["sgd.momentum"]["source"] == "yours"
+    assert knobs["sgd.weight_decay"]["source"] == "default"
+    assert not knobs["adamw.beta2"]["searched"]
