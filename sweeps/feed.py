@@ -85,10 +85,10 @@ class StudyFeed:
         taken: list[Trial] = []
         while len(taken) < n and not self._draining:
             trials = self._study.get_trials(deepcopy=False)
-            self._refuse_more_failures(trials)
             self.ended = self._rules.budget.met(trials, self._elapsed())
             if self.ended is not None:
                 break
+            self._refuse_more_failures(trials)
             waiting = [t for t in trials if t.state == TrialState.WAITING]
             if not waiting:
                 self.ended = self._exhausted(trials)

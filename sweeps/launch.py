@@ -147,25 +147,26 @@ def _sizes(spec: Spec, task: Task) -> tuple[int, int]:
     epochs = spec.epochs or _largest(spec, "epochs") or task.epochs
     batch_size = spec.batch_size or _largest(spec, "batch_size")
     own = loader_batch_size(task.train)
-    if own is not None:
-        if batch_size is not None:
-            raise UserError(
-                f"{spec.path}: batch_size is {batch_size}, but task '{spec.task}' trains from a "
-                f"DataLoader, whose batches have {own} examples. Leave batch_size out, or give the "
-                "task a dataset or tensors"
-            )
-        return epochs, own
-    batch_size = batch_size or task.batch_size
-    sizes = {"epochs": epochs, "batch_size": batch_size}
-    known = [spec.baseline_config(**sizes), *spec.enqueue_configs(**sizes)]
-    largest = max(batch_size, *(config.batch_size for config in known if config is not None), 1)
-    examples = example_count(task.train)
-    if largest > examples:
+    default = own or batch_size or task.batch_size
+    known = [
+        spec.baseline_config(epochs=epochs, batch_size=default),
+        *spec.enqueue_configs(epochs=epochs, batch_size=default),
+    ]
+    asked = [batch_size or default] + [config.batch_size for config in known if config is not None]
+    other = [size for size in asked if size != own]
+    if own is not None and other:
         raise UserError(
-            f"{spec.path}: batch_size {largest} is larger than the {examples} training examples of "
-            f"task '{spec.task}'; an epoch is n // batch_size full batches. Give at most {examples}"
+            f"{spec.path}: batch_size is {other[0]}, but task '{spec.task}' trains from a "
+            f"DataLoader, whose batches have {own} examples. Leave batch_size out, or give the "
+            "task a dataset or tensors"
         )
-    return epochs, batch_size
+    if own is None and max(asked) > (examples := example_count(task.train)):
+        raise UserError(
+            f"{spec.path}: batch_size {max(asked)} is larger than the {examples} training examples "
+            f"of task '{spec.task}'; an epoch is n // batch_size full batches. Give at most "
+            f"{examples}"
+        )
+    return epochs, default
 
 
 def _largest(spec: Spec, name: str) -> int | None:

@@ -158,6 +158,10 @@ def other():
         ),
         ("task: own.py:loader\nbatch_size: 5\n", "trains from a DataLoader, whose batches have 20"),
         (
+            "task: own.py:loader\nbaseline: {batch_size: 6}\n",
+            "batch_size is 6, but task 'own.py:loader' trains from a DataLoader",
+        ),
+        (
             "task: own.py:tensors\ntask_args: {width: wide}\n",
             "task 'own.py:tensors': its model() raised TypeError",
         ),
