@@ -6,6 +6,7 @@ closed form (torch's set each lr from the one before), so two of them do not mul
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, SupportsFloat
@@ -44,7 +45,7 @@ def _rates(optimizer: Optimizer) -> list[float | Tensor]:
     return [lr.clone() if isinstance(lr, Tensor) else lr for lr in rates]
 
 
-class FactorLR(LRScheduler):
+class FactorLR(LRScheduler, ABC):
     """A schedule over an optimizer's groups: lr = base_lr * factor(t); `step` adds 1 to t."""
 
     schedule: Schedule
@@ -57,9 +58,9 @@ class FactorLR(LRScheduler):
         self._forget_table()
         super().__init__(optimizer, last_epoch)
 
+    @abstractmethod
     def horizon(self) -> tuple[float, Mapping[str, float]]:
         """The schedule's `total` and hyperparameters, as this scheduler's arguments have them."""
-        raise NotImplementedError
 
     def factor(self) -> float:
         """The factor at the present step."""

@@ -10,7 +10,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from studies import (
     release_runner,
     set_status,
 )
+from sweeps.background import repeating
 from sweeps.budget import Budget
 from sweeps.device import resolve_device
 from sweeps.engines.base import Objective
@@ -92,12 +92,13 @@ class Worker:
             plan(self._sweep)
             set_status(storage, study_id, "running")
             try:
-                with self._signals(), self._heart():
+                with self._signals(), repeating(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
                     self._engine.run(self._sweep.tasks, self._feed)
             except SweeplaneError:
                 set_status(storage, study_id, "failed")
                 raise
             finally:
+                self._clock.save()
                 storage.hand_back(study_id, None)
             set_status(storage, study_id, "drained" if self.drained else "finished")
             return self._feed.ended or "drained by a signal"
@@ -162,26 +163,13 @@ class Worker:
             for name, handler in before.items():
                 signal.signal(name, handler)
 
-    @contextmanager
-    def _heart(self) -> Iterator[None]:
-        """Beat in the background: the lock stays ours and the wall clock is kept."""
-        ended = threading.Event()
-
-        def pulse() -> None:
-            while not ended.wait(HEARTBEAT_SECONDS):
-                if not beat(self._sweep.storage, self._sweep.study_id):
-                    self._feed.drain()
-                    return
-                self._clock.save()
-
-        thread = threading.Thread(target=pulse, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            self._clock.save()
+    def _beat(self) -> bool:
+        """Say that this worker lives, and keep the wall clock; drain when the lock is lost."""
+        if not beat(self._sweep.storage, self._sweep.study_id):
+            self._feed.drain()
+            return False
+        self._clock.save()
+        return True
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:

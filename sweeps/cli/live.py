@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sweeps.background import repeating
 from sweeps.cli.render import duration, number, table
 
 if TYPE_CHECKING:
@@ -44,26 +44,21 @@ def live(progress: Progress, metric: str, *, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _lines(progress: Progress, metric: str) -> Iterator[None]:
-    ended = threading.Event()
+    said, next_line = "", time.monotonic() + LINE_EVERY_SECONDS
 
-    def speak() -> None:
-        said, next_line = "", time.monotonic() + LINE_EVERY_SECONDS
-        while not ended.wait(LOOK_EVERY_SECONDS):
-            if progress.note != said:
-                said = progress.note
-                click.echo(said)
-            if time.monotonic() >= next_line:
-                next_line += LINE_EVERY_SECONDS
-                click.echo(headline(progress, metric))
+    def speak() -> bool:
+        nonlocal said, next_line
+        if progress.note != said:
+            said = progress.note
+            click.echo(said)
+        if time.monotonic() >= next_line:
+            next_line += LINE_EVERY_SECONDS
+            click.echo(headline(progress, metric))
+        return True
 
-    thread = threading.Thread(target=speak, name="progress", daemon=True)
-    thread.start()
-    try:
+    with repeating(speak, LOOK_EVERY_SECONDS, "progress"):
         yield
-    finally:
-        ended.set()
-        thread.join()
-        click.echo(headline(progress, metric))
+    click.echo(headline(progress, metric))
 
 
 def headline(progress: Progress, metric: str) -> str:

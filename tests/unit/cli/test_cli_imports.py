@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_the_catalogue_needs_no_torch(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments) & {"torch", "mlflow", "optuna", "sqlalchemy", "sklearn"} == set()
 
 
-def test_validating_a_file_needs_no_torch(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_validating_a_file_needs_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text("task: digits-mlp\noptimizer: [adamw, sgd]\n")
     assert imported("validate", str(path)) & {"torch", "mlflow", "sklearn", "scipy"} == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from sweeps.samplers import CMA_STATE, GRID_INDEX, free_points, make_sampler
 from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, to_unit
+
+SpaceOf = Callable[[str], Space]
 
 METHODS = ("tpe", "random", "qmc", "gp", "cmaes")
 
@@ -39,7 +42,7 @@ parameters:
 
 
 @pytest.fixture
-def space_of(tmp_path: Path):  # type: ignore[no-untyped-def]
+def space_of(tmp_path: Path) -> SpaceOf:
     def read(text: str) -> Space:
         path = tmp_path / "sweep.yaml"
         path.write_text(text)
@@ -68,7 +71,7 @@ def run(study: optuna.Study, space: Space, method: str, n: int, seed: int = 0) -
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_sweep_that_was_interrupted_gives_the_same_trials(space_of, method: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_sweep_that_was_interrupted_gives_the_same_trials(space_of: SpaceOf, method: str) -> None:
     space = space_of(CONDITIONAL)
     whole = run(optuna.create_study(), space, method, 24)
     resumed = optuna.create_study()
@@ -83,7 +86,7 @@ def test_a_sweep_that_was_interrupted_gives_the_same_trials(space_of, method: st
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_branch_is_drawn_with_exactly_its_own_knobs(space_of, method: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_branch_is_drawn_with_exactly_its_own_knobs(space_of: SpaceOf, method: str) -> None:
     space = space_of(CONDITIONAL)
     trials = run(optuna.create_study(), space, method, 40)
     for trial in trials:
@@ -93,7 +96,7 @@ def test_every_branch_is_drawn_with_exactly_its_own_knobs(space_of, method: str)
 
 
 @pytest.mark.parametrize("method", ["tpe", "gp", "cmaes"])
-def test_learning_samplers_beat_chance_on_a_bowl(space_of, method: str) -> None:  # type: ignore[no-untyped-def]
+def test_learning_samplers_beat_chance_on_a_bowl(space_of: SpaceOf, method: str) -> None:
     """At random lr lies within a factor of 2 of the optimum in 15 % of trials."""
     space = space_of(TWO_KNOBS)
     trials = run(optuna.create_study(), space, method, 60)
@@ -121,14 +124,14 @@ def late_divergences(space: Space, *, constraint: bool) -> float:
     return sum(t.params["lr"] > 0.5 for t in study.get_trials(deepcopy=False)[50:]) / 50
 
 
-def test_tpe_leaves_a_late_divergence_because_of_its_constraint(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_tpe_leaves_a_late_divergence_because_of_its_constraint(space_of: SpaceOf) -> None:
     space = space_of(TWO_KNOBS)
     assert late_divergences(space, constraint=True) <= 0.05
     assert late_divergences(space, constraint=False) >= 0.2
 
 
 @pytest.mark.parametrize("method", ["gp", "cmaes"])
-def test_gp_and_cmaes_see_a_divergence_as_the_worst_value(space_of, method: str) -> None:  # type: ignore[no-untyped-def]
+def test_gp_and_cmaes_see_a_divergence_as_the_worst_value(space_of: SpaceOf, method: str) -> None:
     """lr above 0.2 (17 % of the log range) diverges; the optimum is at 0.01."""
     space = space_of(TWO_KNOBS)
     study = optuna.create_study()
@@ -143,7 +146,7 @@ def test_gp_and_cmaes_see_a_divergence_as_the_worst_value(space_of, method: str)
     assert sum(late) / len(late) <= 0.05
 
 
-def test_qmc_fills_the_space_more_evenly_than_chance(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_qmc_fills_the_space_more_evenly_than_chance(space_of: SpaceOf) -> None:
     """64 Sobol points put exactly 4 into each sixteenth of every dimension."""
     space = space_of(TWO_KNOBS)
     trials = run(optuna.create_study(), space, "qmc", 64)
@@ -155,7 +158,7 @@ def test_qmc_fills_the_space_more_evenly_than_chance(space_of) -> None:  # type:
         assert counts.tolist() == [4] * 16
 
 
-def test_grid_gives_every_point_once_and_ends(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_grid_gives_every_point_once_and_ends(space_of: SpaceOf) -> None:
     space = space_of(
         "task: iris-mlp\nmethod: grid\noptimizer: [sgd, adamw]\nschedule: constant\n"
         "parameters: {lr: {values: [0.1, 0.2]}, sgd: {parameters: {nesterov: {values: [true, "
@@ -172,7 +175,9 @@ def test_grid_gives_every_point_once_and_ends(space_of) -> None:  # type: ignore
         ask(study, space, "grid")
 
 
-def test_a_grid_point_whose_trial_is_asked_again_stays_its_own(space_of, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_grid_point_whose_trial_is_asked_again_stays_its_own(
+    space_of: SpaceOf, tmp_path: Path
+) -> None:
     space = space_of("task: iris-mlp\nmethod: grid\nparameters: {lr: {values: [0.1, 0.2, 0.3]}}\n")
     with open_storage(f"sqlite:///{tmp_path}/s.db") as storage:
         study = optuna.create_study(storage=storage, sampler=make_sampler("grid", space, 0, 0))
@@ -186,7 +191,7 @@ def test_a_grid_point_whose_trial_is_asked_again_stays_its_own(space_of, tmp_pat
         assert ask(study, space, "grid").params == {"lr": 0.3}
 
 
-def test_a_failed_grid_point_comes_again_last_and_twice_at_most(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_a_failed_grid_point_comes_again_last_and_twice_at_most(space_of: SpaceOf) -> None:
     space = space_of("task: iris-mlp\nmethod: grid\nparameters: {lr: {values: [0.1, 0.2, 0.3]}}\n")
     study = optuna.create_study()
     order = []
@@ -201,7 +206,7 @@ def test_a_failed_grid_point_comes_again_last_and_twice_at_most(space_of) -> Non
     assert free_points(3, study.get_trials()) == []
 
 
-def test_cmaes_state_is_json_and_replays_across_generations(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_cmaes_state_is_json_and_replays_across_generations(space_of: SpaceOf) -> None:
     space = space_of(TWO_KNOBS)
     trials = run(optuna.create_study(), space, "cmaes", 40)
     states = [trial.system_attrs[CMA_STATE] for trial in trials]
@@ -212,7 +217,7 @@ def test_cmaes_state_is_json_and_replays_across_generations(space_of) -> None:  
     assert states[6]["told"] == [0, 1, 2, 3, 4, 5]
 
 
-def test_grid_keeps_nothing_but_an_index(space_of) -> None:  # type: ignore[no-untyped-def]
+def test_grid_keeps_nothing_but_an_index(space_of: SpaceOf) -> None:
     space = space_of("task: iris-mlp\nmethod: grid\nparameters: {lr: {values: [0.1, 0.2]}}\n")
     study = optuna.create_study()
     ask(study, space, "grid")
