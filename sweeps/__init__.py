@@ -3,6 +3,16 @@
     sweep.yaml -> spec -> space -> feed.take (Optuna ask, budget) -> engine
                -> feed.report (points -> study DB, prune?) -> feed.finish (Optuna tell) -> tracking
 
+In the order of reading:
+
+    spec/ space/       the sweep file and its search space; config.py: one trial's values
+    launch.py plan.py  a study that is ready to run, and its known configurations
+    worker.py          one process that runs it: lock, signals, heartbeat
+    feed.py            what an engine sees; budget.py, samplers.py, cma.py, pruning.py
+    engines/ tasks/    training, and what is trained
+    tracking/          MLflow follows; mlflow_ui.py serves it
+    summary.py export.py preview.py    what people take away; cli/ prints it
+
 `Task` is what a user's own factory returns.
 """
 
