@@ -185,4 +185,4 @@ def test_the_first_trials_seconds_are_its_own() -> None:
         "print(feed.outcomes[0].seconds / feed.outcomes[1].seconds)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 20
+    assert float(done.stdout) < 60  # with the import in it, about 180
