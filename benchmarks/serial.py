@@ -49,7 +49,8 @@ def sweeplane(folder: Path, trials: int) -> float:
     path.write_text(SWEEP.format(epochs=EPOCHS, batch_size=BATCH_SIZE, trials=trials))
     start = time.perf_counter()
     sweep = open_sweep(load_spec(path), f"sqlite:///{folder}/sweeps.db", "serial")
-    Worker(sweep).run()
+    with Worker(sweep) as worker:
+        worker.run()
     seconds = time.perf_counter() - start
     done = len(sweep.study.get_trials(deepcopy=False))
     sweep.storage.close()

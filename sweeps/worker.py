@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -52,7 +52,7 @@ ELAPSED = "sweeplane:elapsed_seconds"
 
 
 class Worker:
-    """Runs one sweep in this process.
+    """Runs one sweep in this process: `with Worker(sweep) as worker: worker.run()`.
 
     `changed` is called after each report and finish; `progress` is there to be looked at from
     another thread while `run` works.
@@ -78,32 +78,39 @@ class Worker:
                 self.progress.saw(trial.number, trial.values[0])
         self._feed = self._make_feed()
 
+    def __enter__(self) -> Self:
+        """Take the sweep, so that no other process runs it.
+
+        Raises:
+            UserError: another live process does.
+        """
+        acquire_runner(self._sweep.storage, self._sweep.study_id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        release_runner(self._sweep.storage, self._sweep.study_id)
+
     def run(self) -> str:
         """Train until the budget is met or a signal drains; return why it ended.
 
         Raises:
-            UserError: another live process runs this sweep.
             SweeplaneError: trials failed one after the other with one cause.
         """
         storage, study_id = self._sweep.storage, self._sweep.study_id
-        acquire_runner(storage, study_id)
+        storage.hand_back(study_id, None)
+        plan(self._sweep)
+        set_status(storage, study_id, "running")
         try:
-            storage.hand_back(study_id, None)
-            plan(self._sweep)
-            set_status(storage, study_id, "running")
-            try:
-                with self._signals(), repeating(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
-                    self._engine.run(self._sweep.tasks, self._feed)
-            except SweeplaneError:
-                set_status(storage, study_id, "failed")
-                raise
-            finally:
-                self._clock.save()
-                storage.hand_back(study_id, None)
-            set_status(storage, study_id, "drained" if self.drained else "finished")
-            return self._feed.ended or "drained by a signal"
+            with self._signals(), repeating(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
+                self._engine.run(self._sweep.tasks, self._feed)
+        except SweeplaneError:
+            set_status(storage, study_id, "failed")
+            raise
         finally:
-            release_runner(storage, study_id)
+            self._clock.save()
+            storage.hand_back(study_id, None)
+        set_status(storage, study_id, "drained" if self.drained else "finished")
+        return self._feed.ended or "drained by a signal"
 
     @property
     def drained(self) -> bool:

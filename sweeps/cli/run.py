@@ -106,11 +106,12 @@ def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
     if not quiet:
         verb = "created" if sweep.created else "resumed"
         click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")
-    if follower:
-        follower.start()
     try:
-        with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
-            reason = worker.run()
+        with worker:
+            if follower:
+                follower.start()
+            with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
+                reason = worker.run()
     finally:
         interrupted = follower is not None and _interrupted(follower.close)
         for warning in warnings:

@@ -61,8 +61,9 @@ def test_a_second_runner_is_refused_and_a_dead_one_replaced(
     write(tmp_path, SWEEP.replace("task: iris-mlp", "task: slow.py:make") + "batch_size: 2\n")
     process = start("run", "sweep.yaml", "--tracking", "none")
     wait_for(lambda: count_trials(tmp_path / "sweeps.db", "RUNNING") == 1, 60)
-    refused = sweeps("run", "sweep.yaml", "--tracking", "none")
+    refused = sweeps("run", "sweep.yaml")
     assert refused.code == 2
+    assert not (tmp_path / "mlflow.db").exists()  # it has followed nothing either
     assert f"is being run by process {process.pid}" in refused.err
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
