@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,7 @@ class _BranchSampler(_SpaceSampler):
     def _draw(self, distribution: BaseDistribution) -> Any:
         return from_unit(distribution, float(self._rng.random()))
 
+    @abstractmethod
     def _propose(
         self,
         study: optuna.Study,
@@ -180,7 +182,7 @@ class _BranchSampler(_SpaceSampler):
         active: Mapping[str, BaseDistribution],
         siblings: Sequence[FrozenTrial],
     ) -> dict[str, Any]:
-        raise LookupError
+        """Return values for `active`, given the branch's other trials."""
 
 
 class GpSampler(_BranchSampler):
