@@ -4,33 +4,35 @@
     from optimizers import RULES, SCHEDULES      # the registries, with defaults and search spaces
     from optimizers.lr_scheduler import CosineAnnealingLR
 
-`RULES`, `SCHEDULES`, `Hyper`, `Rule`, `Schedule` and `search_space` come without torch, whose
-import takes more than a second; the other names bring it in on first use.
+Every rule of `RULES` has its drop-in class here, under the rule's `class_name`.
+
+`ALGORITHMS`, `RULES`, `SCHEDULES`, `Hyper`, `Rule`, `Schedule` and `search_space` come without
+torch, whose import takes more than a second; the other names bring it in on first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from optimizers.rule import Hyper, Rule
+from optimizers.handover import ALGORITHMS, Algorithm
+from optimizers.hyper import Hyper
+from optimizers.rule import Rule
 from optimizers.rules import RULES
 from optimizers.schedules import SCHEDULES
 from optimizers.schedules.schedule import Schedule
 from optimizers.spaces import search_space
 
 if TYPE_CHECKING:
-    from optimizers.drop_in import SGD, SGDW, Adam, AdamW, build_optimizer
+    from optimizers.drop_in import build_optimizer
     from optimizers.lanes import LaneOptimizer
     from optimizers.lr_scheduler import ScheduleLR, build_scheduler
 
 __all__ = [
+    "ALGORITHMS",
     "RULES",
     "SCHEDULES",
-    "SGD",
-    "SGDW",
-    "Adam",
-    "AdamW",
+    "Algorithm",
     "Hyper",
     "LaneOptimizer",
     "Rule",
@@ -42,18 +44,21 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "SGD": "drop_in",
-    "SGDW": "drop_in",
-    "Adam": "drop_in",
-    "AdamW": "drop_in",
     "LaneOptimizer": "lanes",
     "ScheduleLR": "lr_scheduler",
     "build_optimizer": "drop_in",
     "build_scheduler": "lr_scheduler",
 }
+_CLASSES = {rule.class_name: name for name, rule in RULES.items()}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _NEEDS_TORCH:
         return getattr(import_module(f"optimizers.{_NEEDS_TORCH[name]}"), name)
+    if name in _CLASSES:
+        return import_module("optimizers.drop_in").DROP_INS[_CLASSES[name]]
     raise AttributeError(f"module 'optimizers' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_CLASSES])

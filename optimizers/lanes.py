@@ -1,4 +1,4 @@
-"""`LaneOptimizer`: one rule over K trials at once, each lane with its own hyperparameters.
+"""`LaneOptimizer`: K trials at once, each lane with its own hyperparameters and its own rule.
 
 grad [K, P] -> rule.scalars (float64, [K]) -> rule.update ([K, P]) -> flat [K, P], in place
 """
@@ -6,12 +6,14 @@ grad [K, P] -> rule.scalars (float64, [K]) -> rule.update ([K, P]) -> flat [K, P
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import nan, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from optimizers.clipping import clip_by_norm, clip_by_value
+from optimizers.lane_rows import Rows
 from optimizers.rule import Rule
 
 
@@ -29,82 +31,207 @@ def cut(flat: Tensor, shapes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
 
 
 class LaneOptimizer:
-    """K independent trials of one rule on a flat buffer.
+    """K independent trials on a flat buffer; `rule` is one for all lanes, or one a lane.
 
     `flat` [K, P] holds all lanes' weights and is updated in place; `params` are its views
-    [K, *shape]. `hypers` maps names to [K] values (a missing name: the rule's default); they are
-    held in float64, as are the coefficients until they meet the weights. `steps` [K] counts the
-    updates of each lane. Nothing crosses lanes: one with NaN stays alone.
+    [K, *shape]. `hypers` maps names to [K] values (a missing name: the rule's default; what a
+    lane's rule has not: ignored there). They are held in float64, as are the coefficients until
+    they meet the weights. `steps` [K] counts the updates of each lane. Nothing crosses lanes: one
+    with NaN stays alone. Lanes with equal rules are updated together; with `compile` as one kernel
+    where the rule is elementwise (`optimizers.compiled.compilation_pays` tells when that pays).
 
     Raises:
-        ValueError: a hyperparameter that the rule has not, an invalid value, or shapes that do not
-            add up to P.
+        ValueError: a hyperparameter that no lane's rule has, an invalid value, or shapes that do
+            not add up to P.
     """
 
     def __init__(
         self,
-        rule: Rule,
+        rule: Rule | Sequence[Rule],
         flat: Tensor,
         shapes: Sequence[Sequence[int]],
         hypers: Mapping[str, Tensor],
+        *,
+        compile: bool = False,  # noqa: A002  (torch's word for it)
     ) -> None:
         lanes = flat.shape[0]
-        self.rule = rule
-        self.flat = flat
+        self._compile = compile
+        rules = [rule] * lanes if isinstance(rule, Rule) else list(rule)
+        if len(rules) != lanes:
+            raise ValueError(f"{len(rules)} rules for {lanes} lanes; give one, or one a lane")
+        self.flat, self.shapes = flat, [tuple(shape) for shape in shapes]
         self.params = cut(flat, shapes)
-        self.hypers = {
-            name: torch.full((lanes,), hyper.default, dtype=torch.float64, device=flat.device)
-            for name, hyper in rule.hypers.items()
-        }
-        for values in zip(*(column.tolist() for column in hypers.values()), strict=True):
-            rule.check(dict(zip(hypers, values, strict=True)))
-        for name, column in hypers.items():
-            self.hypers[name].copy_(column)
         self.steps = torch.zeros(lanes, dtype=torch.float64, device=flat.device)
-        self.buffers = {buffer: torch.zeros_like(flat) for buffer in rule.buffers}
+        self.hypers: dict[str, Tensor] = {}
+        self.rows = [
+            Rows(own, [lane for lane in range(lanes) if rules[lane] == own], flat, self.shapes)
+            for own in dict.fromkeys(rules)
+        ]
+        self._check_names(rules, hypers)
+        columns = {name: column.tolist() for name, column in hypers.items()}
+        for lane, own in enumerate(rules):
+            chosen = {n: values[lane] for n, values in columns.items() if n in own.hypers}
+            if chosen:
+                own.check(chosen)
+            self._set(lane, own, chosen)
+
+    @property
+    def rules(self) -> list[Rule]:
+        """The rule of each lane."""
+        found = {lane: rows.rule for rows in self.rows for lane in rows.lanes}
+        return [found[lane] for lane in range(len(found))]
 
     @torch.no_grad()
-    def step(self, grad: Tensor, lr_factor: Tensor | None = None) -> None:
-        """One update of every lane; `grad` [K, P], `lr_factor` [K] multiplies each lane's lr."""
-        self.steps += 1
-        hypers = self.hypers
-        if lr_factor is not None:
-            hypers = {**hypers, "lr": hypers["lr"] * lr_factor}
-        scalars = self.rule.scalars(hypers, self.steps)
-        rows = torch.stack(list(scalars.values())).to(self.flat.dtype).unsqueeze(-1)
-        coefficients = dict(zip(scalars, rows.unbind(), strict=True))
-        new, self.buffers = self.rule.update(self.flat, grad, self.buffers, coefficients)
-        self.flat.copy_(new)
+    def step(
+        self,
+        grad: Tensor,
+        lr_factor: Tensor | None = None,
+        decay_factor: Tensor | None = None,
+        *,
+        active: Tensor | None = None,
+        clip_norm: Tensor | None = None,
+        clip_value: Tensor | None = None,
+    ) -> None:
+        """One update of every lane, or of the `active` ones (bool [K]); `grad` is [K, P].
+
+        `lr_factor` and `decay_factor` [K] multiply each lane's lr and weight_decay. `clip_value`
+        and `clip_norm` [K] bound each number and each lane's norm of the gradient (inf: not).
+        """
+        if clip_value is not None:
+            grad = clip_by_value(grad, clip_value)
+        if clip_norm is not None:
+            grad = clip_by_norm(grad, clip_norm)
+        factor = torch.ones_like(self.steps) if lr_factor is None else lr_factor
+        h = {**self.hypers, "lr": self.hypers["lr"] * factor, "lr_factor": factor}
+        if decay_factor is not None:
+            h["weight_decay"] = h["weight_decay"] * decay_factor
+        steps = self.steps + 1
+        for rows in self.rows:
+            own = self._index(rows)
+            p = _row(self.flat, own)
+            chosen = {name: _row(column, own) for name, column in h.items()}
+            who = None if active is None else _row(active, own)
+            new = rows.step(
+                p, _row(grad, own), chosen, _row(steps, own), self._cut, who, self._compile
+            )
+            if own is not None:
+                self.flat.index_copy_(0, own, new)
+            elif new is not self.flat:
+                self.flat.copy_(new)
+        self.steps = steps if active is None else steps.where(active, self.steps)
 
     @torch.no_grad()
-    def reset(self, lane: int, hypers: Mapping[str, float]) -> None:
+    def averaged(self) -> Tensor:
+        """The weights to evaluate, [K, P]: `flat`, but for lanes whose rule averages."""
+        if not any(rows.rule.averages for rows in self.rows):
+            return self.flat
+        weights = self.flat.clone()
+        for rows in self.rows:
+            own = self._index(rows)
+            p = _row(self.flat, own)
+            h = {name: _row(column, own) for name, column in self.hypers.items()}
+            started = (_row(self.steps, own) > 0).unsqueeze(-1)
+            new = rows.averaged(p, h, self._cut).where(started, p)
+            if own is None:
+                weights.copy_(new)
+            else:
+                weights.index_copy_(0, own, new)
+        return weights
+
+    @torch.no_grad()
+    def reset(self, lane: int, hypers: Mapping[str, float], rule: Rule | None = None) -> None:
         """Refill a lane: its state as new, its hyperparameters these (missing: the defaults).
 
-        The caller writes the new trial's initial weights into `flat[lane]`.
+        `rule`: another algorithm than the lane had. The caller writes the new trial's initial
+        weights into `flat[lane]`.
 
         Raises:
             ValueError: a hyperparameter that the rule has not, or an invalid value.
         """
-        self.rule.check(hypers)
-        for name, hyper in self.rule.hypers.items():
-            self.hypers[name][lane] = hypers.get(name, hyper.default)
+        old = next(rows for rows in self.rows if lane in rows.lanes)
+        rule = old.rule if rule is None else rule
+        rule.check(hypers)
+        others = [row for row, own in enumerate(old.lanes) if own != lane]
+        self.rows[self.rows.index(old)] = old.take(others)
+        home = next((rows for rows in self.rows if rows.rule == rule), None)
+        if home is None:
+            self.rows.append(Rows(rule, [lane], self.flat, self.shapes))
+        else:
+            home.add_fresh(lane)
+        self.rows = [rows for rows in self.rows if rows.lanes]
+        self._set(lane, rule, hypers)
         self.steps[lane] = 0
-        for buffer in self.buffers.values():
-            buffer[lane] = 0
+
+    @torch.no_grad()
+    def compact(self, lanes: Sequence[int]) -> None:
+        """Go on with these lanes only, in this order; `flat` and `params` are new tensors.
+
+        Raises:
+            ValueError: a lane that there is not, or one twice.
+        """
+        known = range(len(self.steps))
+        if len(set(lanes)) != len(lanes) or not set(lanes) <= set(known):
+            raise ValueError(f"lanes = {list(lanes)!r}; each of 0..{known[-1]} at most once")
+        place = {lane: new for new, lane in enumerate(lanes)}
+        kept = []
+        for rows in self.rows:
+            chosen = [row for row, lane in enumerate(rows.lanes) if lane in place]
+            if chosen:
+                taken = rows.take(chosen)
+                taken.lanes = [place[lane] for lane in taken.lanes]
+                kept.append(taken)
+        index = torch.tensor(list(lanes), dtype=torch.long, device=self.flat.device)
+        self.rows = kept
+        self.flat = self.flat.index_select(0, index)
+        self.params = cut(self.flat, self.shapes)
+        self.steps = self.steps.index_select(0, index)
+        self.hypers = {name: values.index_select(0, index) for name, values in self.hypers.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, hyperparameters and buffers of all lanes, as copies; the weights are `flat`'s."""
+        """Steps, hyperparameters and state of all lanes, as copies; the weights are `flat`'s."""
         return {
             "steps": self.steps.clone(),
             "hypers": {name: values.clone() for name, values in self.hypers.items()},
-            "buffers": {name: buffer.clone() for name, buffer in self.buffers.items()},
+            "rows": [rows.state_dict() for rows in self.rows],
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same rule, lanes and shapes."""
+        """Go on from a `state_dict` of the same rules, lanes and shapes.
+
+        Raises:
+            ValueError: it is of other rules or lanes.
+        """
+        if len(state["rows"]) != len(self.rows):
+            raise ValueError(f"{len(state['rows'])} rules in the state, here {len(self.rows)}")
+        for rows, saved in zip(self.rows, state["rows"], strict=True):
+            rows.load_state_dict(saved)
         self.steps.copy_(state["steps"])
         for name, values in self.hypers.items():
             values.copy_(state["hypers"][name])
-        for name, buffer in self.buffers.items():
-            buffer.copy_(state["buffers"][name])
+
+    def _set(self, lane: int, rule: Rule, values: Mapping[str, float]) -> None:
+        for name in {*self.hypers, *rule.hypers}:
+            if name not in self.hypers:
+                self.hypers[name] = torch.full_like(self.steps, nan)
+            default = rule.hypers[name].default if name in rule.hypers else nan
+            self.hypers[name][lane] = values.get(name, default)
+
+    def _check_names(self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]) -> None:
+        known = {name for rule in rules for name in rule.hypers}
+        for name in hypers:
+            if name not in known:
+                rules[0].check({name: nan})
+
+    def _index(self, rows: Rows) -> Tensor | None:
+        """The rows' places in the buffer; None where they are all of it, in order."""
+        if rows.lanes == list(range(len(self.steps))):
+            return None
+        return torch.tensor(rows.lanes, dtype=torch.long, device=self.flat.device)
+
+    def _cut(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return cut(rows, self.shapes)
+
+
+def _row(x: Tensor, index: Tensor | None) -> Tensor:
+    return x if index is None else x.index_select(0, index)

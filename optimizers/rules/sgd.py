@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from optimizers.rule import Hyper, Number, Rule, multiply_add
+from optimizers.hyper import Hyper
+from optimizers.lane_math import Number, multiply_add
+from optimizers.rule import Rule, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +24,8 @@ class SgdRule(Rule):
         z = momentum * z + (1 - dampening) * g          (no dampening at the first update)
         p = p - lr * z                                  (nesterov: p - lr * (g + momentum * z))
 
-    As in torch, dampening has no effect without momentum. The buffer is kept at momentum 0 too,
-    where it is the last gradient, so that momentum may be scheduled or differ from lane to lane.
+    As in torch, dampening has no effect without momentum, and a drop-in at momentum 0 leaves the
+    buffer alone. Lanes keep the last gradient there, since momentum may differ from lane to lane.
 
     Source: Sutskever et al. 2013, eqs. 1-4 (Nesterov in the gradient's own point, as torch writes
     it); decoupled decay: Loshchilov & Hutter, arXiv:1711.05101, algorithm 1, the decay multiplied
@@ -48,10 +50,9 @@ class SgdRule(Rule):
         self,
         p: Tensor,
         g: Tensor,
-        s: Mapping[str, Tensor],
+        s: State,
         c: Mapping[str, Number],
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        p, g = self.decayed(p, g, c)
         z = multiply_add(s["momentum_buffer"] * c["momentum"], g, c["fresh"])
         direction = multiply_add(g, z, c["momentum"]) if self.nesterov else z
         return multiply_add(p, direction, -c["lr"]), {"momentum_buffer": z}
@@ -80,6 +81,7 @@ SGD = SgdRule(
     name="sgd",
     paper="Sutskever et al. 2013, On the importance of initialization and momentum",
     hypers=_HYPERS,
+    class_name="SGD",
 )
 # With momentum m, L2 decay is summed by the buffer and shrinks the weights by lr * wd / (1 - m) an
 # update; decoupled decay is not. At m = 0.9 a range ten times as high has the same effect, and its
@@ -88,5 +90,6 @@ SGDW = SgdRule(
     name="sgdw",
     paper="Loshchilov & Hutter 2019, Decoupled weight decay regularization, arXiv:1711.05101",
     hypers={**_HYPERS, "weight_decay": Hyper(0.0, 1e-6, 1e-1, "log")},
+    class_name="SGDW",
     decay="decoupled",
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optimizers.rule import Hyper
+from optimizers.hyper import Hyper
 from optimizers.schedules.schedule import WARMUP, Schedule
 
 if TYPE_CHECKING:

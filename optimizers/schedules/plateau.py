@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from optimizers.rule import Hyper
-from optimizers.schedules.schedule import WARMUP, Schedule
+from optimizers.hyper import Hyper
+from optimizers.schedules.feedback import Feedback
+from optimizers.schedules.schedule import WARMUP
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plateau(Schedule):
+class Plateau(Feedback):
     """decay = reduction, which `observe` multiplies by `factor` after `patience` bad evaluations.
 
     Bad is an evaluation that does not beat the best one by `threshold` (a NaN never does). After a
@@ -26,22 +26,11 @@ class Plateau(Schedule):
     Source: torch's ReduceLROnPlateau; there `min_lr` and `eps` are learning rates, here factors.
     """
 
-    mode: str = "min"
     threshold_mode: str = "rel"
 
     @property
     def initial_state(self) -> Mapping[str, float]:
-        worst = math.inf if self.mode == "min" else -math.inf
-        return {"best": worst, "bad": 0.0, "cooldown": 0.0, "reduction": 1.0}
-
-    def maximizing(self) -> Self:
-        return replace(self, mode="max")
-
-    def decay(
-        self, t: Tensor, total: Tensor, h: Mapping[str, Tensor], state: Mapping[str, Tensor]
-    ) -> Tensor:
-        del t, total, h
-        return state["reduction"]
+        return {**super().initial_state, "cooldown": 0.0}
 
     def observe(
         self, state: Mapping[str, Tensor], metric: Tensor, h: Mapping[str, Tensor]
@@ -60,7 +49,7 @@ class Plateau(Schedule):
         }
 
     def _beats(self, metric: Tensor, best: Tensor, threshold: Tensor) -> Tensor:
-        sign = 1 if self.mode == "min" else -1
+        sign = self.sign
         if self.threshold_mode == "rel":
             return metric * sign < best * (1 - sign * threshold) * sign
         return metric * sign < (best - sign * threshold) * sign

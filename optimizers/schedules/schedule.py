@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from optimizers.rule import Hyper, check_hypers
+from optimizers.hyper import Hyper, check_hypers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +28,9 @@ class Schedule(ABC):
         factor = min(1, (t + 1) / warmup) * decay
 
     `t` counts the optimizer steps done, so the first update has t = 0 and, with a warmup of n
-    steps, the factor 1/n (never 0); the n-th has 1. Every fraction of the horizon is one of
-    `total`, warmup included. After `total` the formulas go on as torch's do.
+    steps, the factor 1/n (never 0); the n-th has 1. A schedule without `warmup_fraction` among its
+    hypers has no such prefix. Every fraction of the horizon is one of `total`, warmup included.
+    After `total` the formulas go on as torch's do.
 
     All arguments are float64 tensors that broadcast: `t` [T], `total` and each `h` [K] or [K, 1].
     """
@@ -37,6 +38,9 @@ class Schedule(ABC):
     name: str
     paper: str = field(compare=False)
     hypers: Mapping[str, Hyper] = field(compare=False)
+
+    rise: ClassVar[str] = "warmup_fraction"
+    """The knob that says which fraction of all steps the first rise takes."""
 
     @property
     def initial_state(self) -> Mapping[str, float]:
@@ -48,6 +52,11 @@ class Schedule(ABC):
         """Does the factor depend on the metric, that is on `observe`?"""
         return bool(self.initial_state)
 
+    @property
+    def foreseeable(self) -> bool:
+        """May the factors of coming steps be worked out ahead? Not where they ask a function."""
+        return True
+
     def factor(
         self,
         t: Tensor,
@@ -56,9 +65,16 @@ class Schedule(ABC):
         state: Mapping[str, Tensor] = NOTHING,
     ) -> Tensor:
         """What multiplies the learning rate of the update after `t` updates."""
+        decay = self.decay(t, total, h, state)
+        if "warmup_fraction" not in self.hypers:
+            return decay
         warmup = self.warmup_steps(total, h)
-        ramp = ((t + 1) / warmup.clamp(min=1)).clamp(max=1)
-        return ramp * self.decay(t, total, h, state)
+        return ((t + 1) / warmup.clamp(min=1)).clamp(max=1) * decay
+
+    def momentum(self, t: Tensor, total: Tensor, h: Mapping[str, Tensor]) -> Tensor | None:
+        """Momentum (or beta1) itself at that update; None: the schedule leaves it alone."""
+        del t, total, h
+        return None
 
     def maximizing(self) -> Self:
         """This schedule for a metric of which more is better; without feedback, the same."""

@@ -9,6 +9,7 @@ import pytest
 import optimizers
 from optimizers import RULES, SCHEDULES, Hyper, Rule, Schedule, search_space
 from optimizers.drop_in import DROP_INS
+from optimizers.drop_in.arguments import pick
 
 ENTRIES: dict[str, Rule | Schedule] = {**RULES, **SCHEDULES}
 KNOBS = [(name, knob) for name, entry in ENTRIES.items() for knob in entry.hypers]
@@ -46,30 +47,31 @@ def test_search_space_is_the_searched_hypers(name: str) -> None:
     space = search_space(name)
     assert space == {k: h for k, h in ENTRIES[name].hypers.items() if h.searched}
     assert ("lr" in space) == (name in RULES)
-    assert ("warmup_fraction" in space) == (name in SCHEDULES)
+    assert "warmup_fraction" not in space or name in SCHEDULES
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_has_a_drop_in_with_the_same_defaults(name: str) -> None:
-    drop_in = DROP_INS[name]
-    assert getattr(optimizers, drop_in.__name__) is drop_in
-    assert drop_in.__name__.lower() == name
+    drop_in, rule = DROP_INS[name], RULES[name]
+    assert drop_in.__name__ == rule.class_name
+    assert rule.class_name.lower() == name.replace("_", "")
+    assert getattr(optimizers, rule.class_name) is drop_in
     given = {n: p.default for n, p in inspect.signature(drop_in).parameters.items()}
-    for index, beta in enumerate(given.pop("betas", ())):
-        given[f"beta{index + 1}"] = beta
-    rule = RULES[name]
-    assert {n: given[n] for n in rule.hypers} == {n: h.default for n, h in rule.hypers.items()}
+    assert pick(rule, given) == {n: h.default for n, h in rule.hypers.items()}
     assert {s: given[s] for s in rule.switches} == {s: v[0] for s, v in rule.switches.items()}
+    assert {s: given[s] for s in rule.options} == {s: getattr(rule, s) for s in rule.options}
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_equal_rules_may_share_an_update(name: str) -> None:
     rule = RULES[name]
-    first = {switch: allowed[0] for switch, allowed in rule.switches.items()}
-    assert rule.switched(first) == rule
-    assert hash(rule.switched(first)) == hash(rule)
-    for switch, allowed in rule.switches.items():
-        assert rule.switched({switch: allowed[1]}) != rule
+    own = {switch: getattr(rule, switch) for switch in rule.options}
+    assert rule.switched(own) == rule
+    assert hash(rule.switched(own)) == hash(rule)
+    for switch, allowed in rule.options.items():
+        assert own[switch] in allowed
+        for other in set(allowed) - {own[switch]}:
+            assert rule.switched({switch: other}) != rule
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,11 @@ def test_equal_rules_may_share_an_update(name: str) -> None:
         ("adamw", "beta2", "one_minus_log", 1 - 0.1, 1 - 1e-4),
         ("adamw", "weight_decay", "log", 5e-3, 1.0),
         ("adam", "weight_decay", "log", 1e-6, 1e-2),
+        ("nadamw", "beta1", "one_minus_log", 1 - 0.1, 1 - 4e-3),
+        ("nadamw", "weight_decay", "log", 5e-3, 1.0),
+        ("adadelta", "rho", "one_minus_log", 0.9, 0.99),
+        ("adadelta", "eps", "log", 1e-8, 1e-2),
+        ("adafactor", "weight_decay", "log", 1e-3, 1.0),
         ("sgd", "lr", "log", 1e-3, 5.0),
         ("sgd", "momentum", "one_minus_log", 1 - 0.3, 1 - 5e-3),
         ("sgd", "weight_decay", "log", 1e-7, 1e-2),
@@ -91,5 +98,5 @@ def test_published_spaces(name: str, knob: str, scale: str, low: float, high: fl
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"'adamv' is unknown; did you mean 'adamw'.*Known: adam,"):
+    with pytest.raises(ValueError, match=r"'adamv' is unknown; did you mean 'adamw'.* adam,"):
         search_space("adamv")

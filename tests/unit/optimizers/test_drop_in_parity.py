@@ -1,55 +1,16 @@
-"""The drop-ins against torch.optim: 200 float64 steps, every option combination, 1e-12 relative."""
+"""SGD, Adam and the kernels against torch.optim: 200 float64 steps, 1e-12 relative."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from parity import assert_parity, ident, options, parameters
+from programs import each_in_torch
 
 import optimizers
-
-SHAPES = [(), (3,), (2, 3), (2, 1, 2), (2, 2, 1, 2)]
-STEPS = 200
-
-
-def parameters(dtype: torch.dtype) -> list[torch.nn.Parameter]:
-    generator = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(shape, generator=generator, dtype=dtype) for shape in SHAPES]
-    return [torch.nn.Parameter(tensor) for tensor in tensors]
-
-
-def train(optimizer: Optimizer, shrink: float = 1.0) -> list[Tensor]:
-    """Noisy steps on a quadratic; `shrink` multiplies the weights before each update."""
-    params = optimizer.param_groups[0]["params"]
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(STEPS):
-        for p in params:
-            noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
-            p.grad = 0.3 * p.detach() + noise
-        with torch.no_grad():
-            torch._foreach_mul_(params, shrink)
-        optimizer.step()
-    return [p.detach() for p in params]
-
-
-def assert_parity(ours: Optimizer, theirs: Optimizer, shrink: float = 1.0) -> None:
-    for p, q in zip(train(ours), train(theirs, shrink), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
-
-
-def options(**choices: tuple[Any, ...]) -> list[dict[str, Any]]:
-    return [
-        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
-    ]
-
-
-def ident(chosen: dict[str, Any]) -> str:
-    return ",".join(f"{key}={value}".replace(" ", "") for key, value in chosen.items())
-
+from optimizers.drop_in import optimizer as driver
 
 SGD_OPTIONS = [
     chosen
@@ -66,11 +27,28 @@ ADAM_OPTIONS = options(
     betas=((0.9, 0.999), (0.0, 0.5)),
     eps=(1e-8, 1e-3),
     weight_decay=(0, 0.1),
+    amsgrad=(False, True),
     maximize=(False, True),
 )
+DTYPES = [torch.float64, torch.complex128]
+NUMBERS: dict[str, tuple[Any, ...]] = {
+    "SGD": (0.05, 0.8, 0.1, 0.01),
+    "Adam": (0.02, (0.8, 0.95), 1e-6, 0.01, True),
+    "AdamW": (0.02, (0.8, 0.95), 1e-6, 0.01, True),
+    "Adagrad": (0.02, 0.01, 0.1, 0.2, 1e-3),
+    "Adadelta": (0.5, 0.8, 1e-3, 0.1),
+    "RMSprop": (0.02, 0.9, 1e-3, 0.1, 0.5, True),
+    "NAdam": (0.02, (0.8, 0.95), 1e-3, 0.1, 0.01, True),
+    "Adamax": (0.02, (0.8, 0.95), 1e-3, 0.1),
+    "Rprop": (0.02, (0.4, 1.3), (1e-3, 0.1)),
+    "ASGD": (0.02, 0.01, 0.8, 50.0, 0.1),
+    "RAdam": (0.02, (0.8, 0.9), 1e-3, 0.1, True),
+    "Adafactor": (0.02, -0.7, (1e-2, 1e-2), 1.5, 0.1),
+}
+"""Positional arguments of torch's constructors, none at its default."""
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("chosen", SGD_OPTIONS, ids=ident)
 def test_sgd(chosen: dict[str, Any], dtype: torch.dtype) -> None:
     ours = optimizers.SGD(parameters(dtype), lr=0.05, **chosen)
@@ -79,13 +57,13 @@ def test_sgd(chosen: dict[str, Any], dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("chosen", SGD_OPTIONS, ids=ident)
 def test_sgdw_is_sgd_after_shrinking_the_weights(chosen: dict[str, Any]) -> None:
-    ours = optimizers.SGDW(parameters(torch.float64), lr=0.05, **chosen)
+    ours = optimizers.SGDW(parameters(), lr=0.05, **chosen)
     shrink = 1 - 0.05 * chosen["weight_decay"]
     plain = {**chosen, "weight_decay": 0}
-    assert_parity(ours, torch.optim.SGD(parameters(torch.float64), lr=0.05, **plain), shrink)
+    assert_parity(ours, torch.optim.SGD(parameters(), lr=0.05, **plain), shrink)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("chosen", ADAM_OPTIONS, ids=ident)
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_adam(name: str, chosen: dict[str, Any], dtype: torch.dtype) -> None:
@@ -93,45 +71,40 @@ def test_adam(name: str, chosen: dict[str, Any], dtype: torch.dtype) -> None:
     assert_parity(ours, getattr(torch.optim, name)(parameters(dtype), lr=0.02, **chosen))
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
-def test_defaults_and_positional_arguments(name: str) -> None:
-    positional = {"SGD": (0.05, 0.8, 0.1, 0.01), "Adam": (0.02, (0.8, 0.95), 1e-6, 0.01)}
-    for arguments in ((), positional["Adam" if name == "AdamW" else name]):
-        ours = getattr(optimizers, name)(parameters(torch.float64), *arguments)
-        assert_parity(ours, getattr(torch.optim, name)(parameters(torch.float64), *arguments))
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("name", ["Adam", "SGD", "Adagrad"])
+def test_the_rule_and_torchs_kernel_are_one_algorithm(
+    name: str, decoupled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: dict[str, Any] = {"weight_decay": 0.1}
+    chosen |= {"decay": "decoupled"} if decoupled else {}
+    chosen |= {"momentum": 0.9, "dampening": 0.3} if name == "SGD" else {}
+    chosen |= {"lr_decay": 0.01, "initial_accumulator_value": 0.3} if name == "Adagrad" else {}
+    kernel = getattr(optimizers, name)(parameters(), lr=0.02, **chosen)
+    by_rule = getattr(optimizers, name)(parameters(), lr=0.02, **chosen)
+    step = by_rule.step
+
+    def without_kernel() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "fused_kernel", lambda _: None)
+            step()
+
+    by_rule.step = without_kernel
+    assert_parity(kernel, by_rule)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@each_in_torch
+@pytest.mark.parametrize("given", [False, True], ids=["defaults", "positional"])
+@pytest.mark.usefixtures("double_by_default")
+def test_defaults_and_positional_arguments(name: str, given: bool) -> None:
+    arguments = NUMBERS[name] if given else ()
+    ours = getattr(optimizers, name)(parameters(), *arguments)
+    assert_parity(ours, getattr(torch.optim, name)(parameters(), *arguments))
+
+
+@each_in_torch
+@pytest.mark.usefixtures("double_by_default")
 def test_tensor_lr(name: str) -> None:
     rate = torch.tensor(0.02, dtype=torch.float64)
-    ours = getattr(optimizers, name)(parameters(torch.float64), lr=rate)
-    assert_parity(ours, getattr(torch.optim, name)(parameters(torch.float64), lr=rate.clone()))
-
-
-@pytest.mark.parametrize("ours_first", [True, False])
-@pytest.mark.parametrize(
-    ("name", "chosen"),
-    [("SGD", {"momentum": 0.9, "dampening": 0.3}), ("Adam", {}), ("AdamW", {}), ("SGD", {})],
-)
-def test_state_dict_goes_over_to_torch_and_back(
-    name: str, chosen: dict[str, Any], ours_first: bool
-) -> None:
-    libraries = (optimizers, torch.optim) if ours_first else (torch.optim, optimizers)
-    first, second = (getattr(library, name) for library in libraries)
-    straight = torch.optim.SGD if name == "SGD" else getattr(torch.optim, name)
-    expected = straight(parameters(torch.float64), lr=0.02, **chosen)
-    train(expected)
-    before = first(parameters(torch.float64), lr=0.02, **chosen)
-    params = [torch.nn.Parameter(p.clone()) for p in train(before)]
-    after = second(params, lr=1.0)
-    after.load_state_dict(before.state_dict())
-    assert_parity(after, expected)
-
-
-def test_a_state_of_another_meaning_is_refused() -> None:
-    amsgrad = torch.optim.Adam(parameters(torch.float64), amsgrad=True)
-    with pytest.raises(ValueError, match="amsgrad = True in the loaded state; Adam has False"):
-        optimizers.Adam(parameters(torch.float64)).load_state_dict(amsgrad.state_dict())
-    decoupled = torch.optim.AdamW(parameters(torch.float64)).state_dict()
-    with pytest.raises(ValueError, match="decoupled_weight_decay = True in the loaded state"):
-        optimizers.Adam(parameters(torch.float64)).load_state_dict(decoupled)
+    ours = getattr(optimizers, name)(parameters(), lr=rate)
+    assert_parity(ours, getattr(torch.optim, name)(parameters(), lr=rate.clone()))

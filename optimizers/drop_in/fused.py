@@ -1,0 +1,140 @@
+"""torch's own fused kernels, for the algorithms that have one: one call for a list of weights.
+
+The rule stays the definition; the parity tests hold the kernels to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers.rule import Rule
+from optimizers.rules.adagrad import AdagradRule
+from optimizers.rules.adam import AdamRule
+from optimizers.rules.sgd import SgdRule
+
+Kernel = Callable[
+    [Any, list[Tensor], list[Tensor], Sequence[Mapping[str, Any]], Mapping[str, float], int, bool],
+    None,
+]
+_DEVICES = ("cpu", "cuda")
+
+
+def fused_kernel(rule: Rule) -> Kernel | None:
+    """The kernel of this very algorithm, None where torch has none."""
+    if rule.by_weight or rule.decay == "independent":
+        return None
+    return _KERNELS.get(type(rule))
+
+
+def kernel_takes(params: Sequence[Tensor], states: Sequence[Mapping[str, Any]]) -> bool:
+    """Are all weights, and so their state, of one real dtype and on one device with kernels?"""
+    first = params[0]
+    return (
+        first.dtype in (torch.float32, torch.float64)
+        and first.device.type in _DEVICES
+        and all(p.dtype is first.dtype and p.device == first.device for p in params)
+        and all(p.is_contiguous() for p in params)
+        and all(
+            value.is_contiguous()
+            for state in states
+            for value in state.values()
+            if isinstance(value, Tensor)
+        )
+    )
+
+
+def _adam(
+    rule: AdamRule,
+    params: list[Tensor],
+    grads: list[Tensor],
+    states: Sequence[Mapping[str, Any]],
+    h: Mapping[str, float],
+    t: int,
+    maximize: bool,
+) -> None:
+    kernel = torch._fused_adam_ if rule.decay == "l2" else torch._fused_adamw_
+    step = torch.tensor(float(t), device=params[0].device)
+    largest = list(map(itemgetter("max_exp_avg_sq"), states)) if rule.amsgrad else []
+    kernel(
+        params,
+        grads,
+        list(map(itemgetter("exp_avg"), states)),
+        list(map(itemgetter("exp_avg_sq"), states)),
+        largest,
+        [step] * len(params),
+        lr=h["lr"],
+        beta1=h["beta1"],
+        beta2=h["beta2"],
+        weight_decay=h["weight_decay"],
+        eps=h["eps"],
+        amsgrad=rule.amsgrad,
+        maximize=maximize,
+    )
+
+
+def _sgd(
+    rule: SgdRule,
+    params: list[Tensor],
+    grads: list[Tensor],
+    states: Sequence[Mapping[str, Any]],
+    h: Mapping[str, float],
+    t: int,
+    maximize: bool,
+) -> None:
+    decoupled = rule.decay == "decoupled"
+    if decoupled and h["weight_decay"]:
+        torch._foreach_mul_(params, 1 - h["lr"] * h["weight_decay"])
+    moving = h["momentum"] != 0
+    torch._fused_sgd_(
+        params,
+        grads,
+        list(map(itemgetter("momentum_buffer"), states)) if moving else [],
+        weight_decay=0.0 if decoupled else h["weight_decay"],
+        momentum=h["momentum"],
+        lr=h["lr"],
+        dampening=h["dampening"],
+        nesterov=rule.nesterov,
+        maximize=maximize,
+        is_first_step=moving and t == 1,
+    )
+
+
+def _adagrad(
+    rule: AdagradRule,
+    params: list[Tensor],
+    grads: list[Tensor],
+    states: Sequence[Mapping[str, Any]],
+    h: Mapping[str, float],
+    t: int,
+    maximize: bool,
+) -> None:
+    sums = list(map(itemgetter("sum"), states))
+    if t == 1 and h["initial_accumulator_value"]:
+        torch._foreach_add_(sums, h["initial_accumulator_value"])
+    decoupled = rule.decay == "decoupled"
+    if decoupled and h["weight_decay"]:
+        torch._foreach_mul_(params, rule.decay_scalars(h, rule.rate(h, t))["keep"])
+    step = torch.tensor(float(t), device=params[0].device)
+    torch._fused_adagrad_(
+        params,
+        grads,
+        sums,
+        [step] * len(params),
+        lr=h["lr"],
+        lr_decay=h["lr_decay"],
+        weight_decay=0.0 if decoupled else h["weight_decay"],
+        eps=h["eps"],
+        maximize=maximize,
+    )
+
+
+_KERNELS: Mapping[type[Rule], Kernel] = {
+    AdagradRule: _adagrad,
+    AdamRule: _adam,
+    SgdRule: _sgd,
+}

@@ -1,0 +1,207 @@
+"""`HandOver`: an optimizer of another library under its dotted name, for the serial engine only.
+
+What is searched of it is what the sweep file gives: its constructor says which arguments there are,
+not in what range they make sense.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from optimizers.hyper import Hyper, check_hypers
+from optimizers.names import lookup
+from optimizers.rule import Rule
+from optimizers.rules import RULES
+
+if TYPE_CHECKING:
+    from torch.optim.optimizer import Optimizer, ParamsT
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """A `torch.optim.Optimizer` subclass, `path` = `module.Class`, as sweeps see an algorithm.
+
+    `tuples` are constructor arguments that hold several knobs: betas = (beta1, beta2). `decay` is
+    None: what its weight decay means is its own affair.
+    """
+
+    name: str
+    path: str
+    paper: str = field(compare=False)
+    hypers: Mapping[str, Hyper] = field(compare=False)
+    switches: Mapping[str, tuple[object, ...]] = field(default_factory=dict, compare=False)
+    tuples: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    decay: None = None
+
+    @property
+    def options(self) -> Mapping[str, tuple[object, ...]]:
+        """Every static switch and its allowed values."""
+        return self.switches
+
+    @property
+    def class_name(self) -> str:
+        """The class's own name."""
+        return self.path.rpartition(".")[2]
+
+    def switched(self, switches: Mapping[str, object]) -> HandOver:
+        """This optimizer with other static switches.
+
+        Raises:
+            ValueError: a switch that it has not, or a value that it does not allow.
+        """
+        for switch, value in switches.items():
+            allowed = lookup(self.switches, f"{self.name}'s switch", switch)
+            if value not in allowed:
+                choices = ", ".join(map(str, allowed))
+                raise ValueError(f"{switch} = {value!r} is invalid; it must be one of {choices}")
+        return self
+
+    def check(self, values: Mapping[str, float], argument: Callable[[str], str] = str) -> None:
+        """Refuse hyperparameters that there are not, or values outside of a knob's range.
+
+        Raises:
+            ValueError: names the argument, its value and the valid range.
+        """
+        check_hypers(self.name, self.hypers, values, argument)
+
+    def build(
+        self, params: ParamsT, hypers: Mapping[str, float], switches: Mapping[str, object]
+    ) -> Optimizer:
+        """The optimizer itself; a missing value is the constructor's own default."""
+        self.switched(switches).check(hypers)
+        optimizer: Optimizer = _imported(self.path)(params, **self.arguments(hypers, switches))
+        return optimizer
+
+    def arguments(
+        self, hypers: Mapping[str, float], switches: Mapping[str, object]
+    ) -> dict[str, Any]:
+        """The constructor's arguments that these knobs mean."""
+        packed = {knob: key for key, knobs in self.tuples.items() for knob in knobs}
+        given = {name: _whole(self.hypers[name], value) for name, value in hypers.items()}
+        arguments: dict[str, Any] = {}
+        for name, value in given.items():
+            key = packed.get(name, name)
+            knobs = self.tuples.get(key, ())
+            whole = tuple(given.get(knob, self.hypers[knob].default) for knob in knobs)
+            arguments[key] = whole if knobs else value
+        return arguments | {n: None if v == "none" else v for n, v in switches.items()}
+
+
+def _whole(hyper: Hyper, value: float) -> float:
+    return int(value) if hyper.integer else value
+
+
+# torch's defaults. lr 1 is the Newton step; without a line search smaller ones are safer, hence the
+# range. max_iter and history_size bound the work of one step.
+LBFGS = HandOver(
+    name="lbfgs",
+    path="torch.optim.LBFGS",
+    paper="Liu & Nocedal 1989, On the limited memory BFGS method; torch's own class",
+    hypers={
+        "lr": Hyper(1.0, 1e-2, 1.0, "log"),
+        "max_iter": Hyper(20, 1, 50, searched=False, integer=True, at_least=1),
+        "history_size": Hyper(100, 1, 200, searched=False, integer=True, at_least=1),
+        "tolerance_grad": Hyper(1e-7, 1e-12, 1e-3, "log", searched=False),
+        "tolerance_change": Hyper(1e-9, 1e-12, 1e-3, "log", searched=False),
+    },
+    switches={"line_search_fn": ("none", "strong_wolfe")},
+)
+
+Algorithm = Rule | HandOver
+
+_ABOUT_KERNELS = ("maximize", "foreach", "fused", "capturable", "differentiable")
+
+
+class _Algorithms(Mapping[str, Algorithm]):
+    """Every algorithm by name; a name with a dot is imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, Algorithm] = {**RULES, LBFGS.name: LBFGS}
+
+    def __getitem__(self, name: str) -> Algorithm:
+        return self._own[name] if name in self._own else _foreign(name)
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str) or name in self._own:
+            return isinstance(name, str)
+        try:
+            return bool(_foreign(name))
+        except KeyError:
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+
+def why_unknown(name: str) -> str | None:
+    """What is wrong with a dotted name; None for one without a dot, or with nothing wrong."""
+    try:
+        ALGORITHMS[name]
+    except KeyError as error:
+        return str(error.args[0]) if "." in name else None
+    return None
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+@cache
+def _foreign(name: str) -> HandOver:
+    """The optimizer class with this dotted name.
+
+    Raises:
+        KeyError: there is none; the message says what is missing.
+    """
+    if "." not in name:
+        raise KeyError(name)
+    try:
+        cls = _imported(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise KeyError(f"{name} cannot be imported: {error}") from error
+    from torch.optim import Optimizer
+
+    if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
+        raise KeyError(f"{name} is not a subclass of torch.optim.Optimizer")
+    hypers: dict[str, Hyper] = {}
+    switches: dict[str, tuple[object, ...]] = {}
+    tuples: dict[str, tuple[str, ...]] = {}
+    for key, parameter in list(inspect.signature(cls).parameters.items())[1:]:
+        value = parameter.default
+        if key in _ABOUT_KERNELS:
+            continue
+        if isinstance(value, bool):
+            switches[key] = (value, not value)
+        elif _is_number(value):
+            hypers[key] = _knob(value)
+        elif isinstance(value, tuple) and value and all(map(_is_number, value)):
+            tuples[key] = tuple(f"{key.removesuffix('s')}{i + 1}" for i in range(len(value)))
+            hypers |= {knob: _knob(number) for knob, number in zip(tuples[key], value, strict=True)}
+    paper = (inspect.getdoc(cls) or name).splitlines()[0]
+    return HandOver(
+        name=name, path=name, paper=paper, hypers=hypers, switches=switches, tuples=tuples
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _knob(value: float) -> Hyper:
+    """A constructor's number: any value is passed on, and none is searched unasked."""
+    whole = isinstance(value, int) and value > 1
+    return Hyper(value, value, value, searched=False, integer=whole, at_least=-math.inf)
+
+
+ALGORITHMS: Mapping[str, Algorithm] = _Algorithms()
+"""Every algorithm by name: the rules, what is handed over to torch, and any dotted name."""
