@@ -60,21 +60,9 @@ def objective(storage: StudyStorage, study_name: str) -> Objective:
 
 def python_code(config: Config, judged: Objective) -> str:
     """Return the optimizer and the schedule as code to paste, under torch's names where it can."""
-    import torch
+    from optimizers import SCHEDULES
 
-    from optimizers import SCHEDULES, build_optimizer
-
-    weight = torch.zeros(1)
-    built = build_optimizer(config.optimizer, [weight], config.hypers, config.switches)
-    kind = type(built)
-    module = "torch.optim" if hasattr(torch.optim, kind.__name__) else "optimizers"
-    parameters = inspect.signature(kind).parameters
-    given = [
-        f"{name}={_literal(value)}"
-        for name, value in built.defaults.items()
-        if name == "lr" or (name in parameters and value != parameters[name].default)
-    ]
-    lines = [f"optimizer = {module}.{kind.__name__}(model.parameters(), {', '.join(given)})"]
+    lines = [_optimizer_code(config)]
     if config.schedule == "constant" and not any(config.schedule_hypers.values()):
         return lines[0]
     feedback = SCHEDULES[config.schedule].feedback
@@ -89,6 +77,38 @@ def python_code(config: Config, judged: Objective) -> str:
     if feedback:
         lines.append(f"# after each evaluation: scheduler.observe(<{judged.name}>)")
     return "\n".join(lines)
+
+
+def _optimizer_code(config: Config) -> str:
+    """Return the optimizer's line; its arguments are lr and those that are not the defaults."""
+    import torch
+
+    from optimizers import ALGORITHMS, build_optimizer
+    from optimizers.handover import HandOver
+
+    algorithm = ALGORITHMS[config.optimizer]
+    built = build_optimizer(config.optimizer, [torch.zeros(1)], config.hypers, config.switches)
+    values = built.defaults
+    if isinstance(algorithm, HandOver):
+        values = algorithm.arguments(config.hypers, config.switches)
+    parameters = inspect.signature(type(built)).parameters
+    given = {
+        name: value
+        for name, value in values.items()
+        if name == "lr" or (name in parameters and value != parameters[name].default)
+    }
+    path = f"optimizers.{algorithm.class_name}"
+    if isinstance(algorithm, HandOver):
+        path = algorithm.path
+    elif hasattr(torch.optim, algorithm.class_name):
+        twin = inspect.signature(getattr(torch.optim, algorithm.class_name)).parameters
+        if given.keys() <= twin.keys():
+            path = f"torch.optim.{algorithm.class_name}"
+    arguments = ", ".join(f"{name}={_literal(value)}" for name, value in given.items())
+    code = f"optimizer = {path}(model.parameters(), {arguments})"
+    if getattr(algorithm, "averages", False):
+        code += "  # evaluate within `with optimizer.averaged():`"
+    return code
 
 
 def yaml_text(config: Config) -> str:

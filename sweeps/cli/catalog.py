@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 def optimizers(as_json: bool) -> None:
     """List the optimizers, their hyperparameters, defaults and search spaces.
 
+    Each takes `decay` (l2, decoupled or independent), and in `parameters` the switches `cautious`
+    and `centralize`. Any other torch.optim.Optimizer goes by its dotted name:
+    pytorch_optimizer.Adan.
+
     \b
     Examples:
       sweeps optimizers
       sweeps optimizers --json
     """
-    from optimizers import RULES
+    from optimizers import ALGORITHMS
 
     if as_json:
         render.echo_json(
@@ -36,12 +40,12 @@ def optimizers(as_json: bool) -> None:
                     "switches": {key: list(values) for key, values in rule.switches.items()},
                     "hyperparameters": _hypers_json(rule.hypers),
                 }
-                for name, rule in RULES.items()
+                for name, rule in ALGORITHMS.items()
             }
         )
         return
-    for name, rule in RULES.items():
-        decay = f"weight decay: {rule.decay}"
+    for name, rule in ALGORITHMS.items():
+        decay = f"weight decay: {rule.decay or 'its own'}"
         switches = "".join(f"; {key}: {_one_of(v)}" for key, v in rule.switches.items())
         _print_hypers(f"{name}   {rule.paper}\n{decay}{switches}", rule.hypers)
 

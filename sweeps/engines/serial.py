@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, Tasks, Trial
+from sweeps.engines.evaluation import has_modes, weights_to_evaluate
 from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
 from sweeps.tasks.task import Task
 
@@ -129,6 +130,8 @@ class _Replica:
         self._optimizer = build_optimizer(
             config.optimizer, model.parameters(), config.hypers, config.switches
         )
+        if has_modes(self._optimizer):
+            cast(Any, self._optimizer).train()
         self._steps = data.train.steps(config.batch_size)
         self._scheduler = build_scheduler(
             config.schedule,
@@ -164,20 +167,34 @@ class _Replica:
             self._scheduler.observe(values[self._objective.name])
         return values
 
-    def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Tensor, Tensor]:
-        self._optimizer.zero_grad()
-        with self._context():
-            output = self._model(*inputs)
-            loss = self._task.loss(output, target)
-        torch.autograd.backward(loss)
-        self._optimizer.step()
+    def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
+        """One update; returns output and loss before it (L-BFGS asks for more than these)."""
+        asked: list[tuple[Any, Tensor]] = []
+
+        def closure() -> Tensor:
+            self._optimizer.zero_grad()
+            with self._context():
+                output = self._model(*inputs)
+                loss: Tensor = self._task.loss(output, target)
+            torch.autograd.backward(loss)
+            asked.append((output, loss.detach()))
+            return loss
+
+        self._optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
         self._scheduler.step()
-        return output, loss.detach()
+        return asked[0]
+
+    def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
+        """Return the loss and metrics over a whole split, each example weighing the same.
+
+        An optimizer with averages of its own (Schedule-Free) is judged by these.
+        """
+        self._model.eval()
+        with weights_to_evaluate(self._optimizer, self._model, self._train.ordered()):
+            return self._measured(split_name, split)
 
     @torch.no_grad()
-    def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
-        """Return the loss and metrics over a whole split, each example weighing the same."""
-        self._model.eval()
+    def _measured(self, split_name: str, split: Split) -> dict[str, float]:
         functions = {"loss": self._task.loss, **self._task.metrics}
         totals = dict.fromkeys(functions, 0.0)
         count = 0

@@ -9,11 +9,12 @@ have the same name, the bare one is the optimizer's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from optimizers import RULES, SCHEDULES, Hyper, Rule
+from optimizers import ALGORITHMS, SCHEDULES, Algorithm, Hyper
+from optimizers.spaces import with_decay
 from sweeps.space import FRACTIONS, PRODUCT, Knob, Owner, Space
 from sweeps.space.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
 from sweeps.space.quantiles import Weighted
@@ -73,10 +74,10 @@ class SpaceBuilder:
         return knobs
 
     def _optimizer(self, which: str, prefixed: bool) -> list[Knob]:
-        rule = RULES[which]
+        rule = ALGORITHMS[which]
         owner = Owner("optimizer", which)
         prefix = f"{which}." if prefixed else ""
-        hypers = self._hypers(rule)
+        hypers = dict(with_decay(rule, self.decay))
         knobs = []
         lr_x_wd = self.entries.take(which, PRODUCT)
         if lr_x_wd is not None and self._product_fits(rule, lr_x_wd):
@@ -86,23 +87,27 @@ class SpaceBuilder:
             self._hyper(name, hyper, owner, prefix, self.entries.take(which, name))
             for name, hyper in hypers.items()
         ]
-        for name, allowed in rule.switches.items():
+        for name, allowed in rule.options.items():
             entry = self.entries.take(which, name)
-            knobs.append(self._switch(name, allowed, owner, prefix, entry))
-        if self.decay not in (None, rule.decay):
-            decided = Categorical((self.decay,))
-            knobs.append(Knob("decay", owner, decided, "yours", prefix, static=True))
+            if name in rule.switches or entry is not None:
+                knobs.append(self._switch(name, allowed, owner, prefix, entry))
+        knobs += self._decay(rule, owner, prefix)
         self._switches_fit(rule, knobs)
         return knobs
 
-    def _hypers(self, rule: Rule) -> dict[str, Hyper]:
-        """The rule's, weight decay with the range of the same algorithm that has this decay."""
-        hypers = dict(rule.hypers)
-        for twin in RULES.values():
-            if type(twin) is type(rule) and twin.decay == self.decay:
-                default = hypers["weight_decay"].default
-                hypers["weight_decay"] = replace(twin.hypers["weight_decay"], default=default)
-        return hypers
+    def _decay(self, rule: Algorithm, owner: Owner, prefix: str) -> list[Knob]:
+        """The knob that the file's `decay` is, where it is not the algorithm's own."""
+        searched = self.entries.take(rule.name, "decay")
+        if self.decay is None or (self.decay == rule.decay and searched is None):
+            return []
+        if rule.decay is None:
+            text = f"decay: {self.decay} is not for {rule.name}, whose weight decay is its own"
+            self.faults.add(("decay",), f"{text}; leave decay out, or {rule.name}")
+            return []
+        if searched is not None:
+            instead_of(searched.path, ("decay",), self.faults)
+            return []
+        return [Knob("decay", owner, Categorical((self.decay,)), "yours", prefix, static=True)]
 
     def _schedule(self, which: str, taken: Iterable[str], prefixed: bool) -> list[Knob]:
         owner = Owner("schedule", which)
@@ -151,10 +156,12 @@ class SpaceBuilder:
             self.faults.add(entry.path, text)
         return Knob(name, owner, entry.distribution, "yours", prefix, static=True)
 
-    def _product_fits(self, rule: Rule, lr_x_wd: Entry) -> bool:
+    def _product_fits(self, rule: Algorithm, lr_x_wd: Entry) -> bool:
         where = dotted(lr_x_wd.path)
-        if (self.decay or rule.decay) != "decoupled":
-            text = f"{where} needs decoupled weight decay, and {rule.name}'s is L2"
+        kind = self.decay or rule.decay
+        if kind != "decoupled":
+            named = {"l2": "L2", None: "its own"}.get(kind, kind)
+            text = f"{where} needs decoupled weight decay, and {rule.name}'s is {named}"
             remedy = "give it to the decoupled optimizers only, or set decay: decoupled"
             self.faults.add(lr_x_wd.path, f"{text}; {remedy}")
             return False
@@ -167,7 +174,7 @@ class SpaceBuilder:
             self.faults.add(rate.path, f"{dotted(rate.path)} must be above 0 beside {PRODUCT}")
         return lr_x_wd.distribution is not None
 
-    def _switches_fit(self, rule: Rule, knobs: list[Knob]) -> None:
+    def _switches_fit(self, rule: Algorithm, knobs: list[Knob]) -> None:
         """Note a switch that some value of another knob rules out (nesterov without momentum)."""
         ranges = {knob.name: knob.distribution.bounds() for knob in knobs if not knob.static}
         extremes = [
@@ -178,14 +185,14 @@ class SpaceBuilder:
             entry = self.entries.of.get(
                 (rule.name, knob.name), self.entries.of.get((None, knob.name))
             )
-            if not knob.static or knob.name not in rule.switches or entry is None:
+            if not knob.static or knob.name not in rule.options or entry is None:
                 continue
-            for value, values in product(rule.switches[knob.name], extremes):
+            for value, values in product(rule.options[knob.name], extremes):
                 if value in _listed(knob.distribution):
                     self._switch_fits(rule.switched({knob.name: value}), values, entry, knob.name)
 
     def _switch_fits(
-        self, rule: Rule, values: Mapping[str, float], entry: Entry, switch: str
+        self, rule: Algorithm, values: Mapping[str, float], entry: Entry, switch: str
     ) -> None:
         try:
             rule.check(values)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optimizers import RULES, SCHEDULES
+from optimizers import ALGORITHMS, SCHEDULES
 from sweeps.space.distributions import Categorical, Distribution
 from sweeps.space.quantiles import Weighted
 from sweeps.spec.distributions import read_distribution
@@ -94,7 +94,7 @@ def _read_nested(
     faults: Faults,
 ) -> None:
     inner = value["parameters"]
-    if scope is not None or name not in {**RULES, **SCHEDULES}:
+    if scope is not None or (name not in ALGORITHMS and name not in SCHEDULES):
         text = f"{dotted(path)} has parameters of its own, which only optimizers and schedules have"
         faults.add(path, text)
     elif len(value) > 1 or not isinstance(inner, Mapping):

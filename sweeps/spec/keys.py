@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from optimizers import RULES, SCHEDULES
+from optimizers import ALGORITHMS, SCHEDULES
 from sweeps.space.values import is_int
 from sweeps.spec.entries import ALIASES
 from sweeps.spec.faults import Faults, dotted, nearest, shown
@@ -130,4 +130,5 @@ def _unknown_key(path: tuple[str | int, ...]) -> str:
 
 
 def _knob_names() -> set[str]:
-    return {*ALIASES, *(knob for which in (*RULES, *SCHEDULES) for knob in owned_names(which))}
+    owners = (*ALGORITHMS, *SCHEDULES)
+    return {*ALIASES, *(knob for which in owners for knob in owned_names(which))}

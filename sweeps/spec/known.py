@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optimizers import RULES, SCHEDULES, Hyper, Rule
+from optimizers import ALGORITHMS, SCHEDULES, Algorithm, Hyper
 from optimizers.schedules.schedule import Schedule
 from sweeps.config import Config
 from sweeps.space import FRACTIONS, Space, with_fractions
@@ -23,7 +23,7 @@ from sweeps.spec.build_space import SWEEP_KNOBS, hyper_problem
 from sweeps.spec.entries import ALIASES, instead_of, same_knob
 from sweeps.spec.faults import Faults, dotted, shown, unknown
 from sweeps.spec.lift import CHOICES
-from sweeps.spec.models import AVERAGES, DECAYS, LATER_AVERAGES, LATER_DECAYS
+from sweeps.spec.models import AVERAGES, LATER_AVERAGES
 from sweeps.spec.names import meant
 from sweeps.spec.task import Arguments
 from sweeps.spec.yaml_lines import Path
@@ -39,14 +39,15 @@ def known_config(
 
     `decay` is the file's; the entry's own comes first.
     """
-    rule = RULES[entry.get("optimizer", space.optimizers[0])]
+    rule = ALGORITHMS[entry.get("optimizer", space.optimizers[0])]
     schedule = SCHEDULES[entry.get("schedule", "constant")]
     given = _sorted(entry, rule, schedule)
     own = given[rule.name]
-    switches = {name: own.get(name, allowed[0]) for name, allowed in rule.switches.items()}
-    kind = own.get("decay", decay or rule.decay)
-    if kind != rule.decay:
-        switches["decay"] = kind
+    switches: dict[str, Any] = {name: each[0] for name, each in rule.switches.items()}
+    switches |= {name: own[name] for name in rule.options if name in own}
+    if rule.decay is not None:
+        kind = switches.pop("decay", decay or rule.decay)
+        switches |= {"decay": kind} if kind != rule.decay else {}
     first: dict[str, dict[str, Any]] = {"sweep": {}, "task": {}}
     for knob in space.knobs:
         if knob.owner.kind in first:
@@ -68,10 +69,10 @@ def known_config(
 
 def known_entry(config: Config) -> dict[str, Any]:
     """Return the entry that means `config` in any file; `known_config` reads it back."""
-    rule, schedule = RULES[config.optimizer], SCHEDULES[config.schedule]
+    rule, schedule = ALGORITHMS[config.optimizer], SCHEDULES[config.schedule]
     parts: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("", {"optimizer": rule.name}),
-        (rule.name, {**config.hypers, "decay": rule.decay, **config.switches}),
+        (rule.name, {**config.hypers, **_decay_of(rule), **config.switches}),
         ("", {"schedule": schedule.name}),
         (schedule.name, config.schedule_hypers),
         ("", {"average": config.average}),
@@ -85,6 +86,10 @@ def known_entry(config: Config) -> dict[str, Any]:
     }
 
 
+def _decay_of(rule: Algorithm) -> dict[str, str]:
+    return {} if rule.decay is None else {"decay": rule.decay}
+
+
 def check_known(
     entry: Any, path: Path, space: Space, arguments: Arguments | None, faults: Faults
 ) -> None:
@@ -93,18 +98,18 @@ def check_known(
         return
     before = len(faults.found)
     for name, known, later in (
-        ("optimizer", tuple(RULES), ()),
-        ("schedule", tuple(SCHEDULES), ()),
+        ("optimizer", ALGORITHMS, ()),
+        ("schedule", SCHEDULES, ()),
         ("average", AVERAGES, LATER_AVERAGES),
     ):
         if name in entry and entry[name] not in known:
             text = unknown(name, entry[name], known, later)
             faults.add((*path, name), f"{dotted(path)}: {text}")
-    which = meant(entry.get("optimizer", next(iter(space.optimizers), None)), RULES)
+    which = meant(entry.get("optimizer", next(iter(space.optimizers), None)), ALGORITHMS)
     planned = meant(entry.get("schedule", "constant"), SCHEDULES)
     if which is None or planned is None:
         return
-    rule, schedule = RULES[which], SCHEDULES[planned]
+    rule, schedule = ALGORITHMS[which], SCHEDULES[planned]
     _check_names(entry, path, rule, schedule, arguments, faults)
     if len(faults.found) == before:
         _check_together(entry, path, rule, schedule, faults)
@@ -113,7 +118,7 @@ def check_known(
 def _check_names(
     entry: Mapping[str, Any],
     path: Path,
-    rule: Rule,
+    rule: Algorithm,
     schedule: Schedule,
     arguments: Arguments | None,
     faults: Faults,
@@ -143,14 +148,14 @@ def _check_names(
 
 
 def _check_together(
-    entry: Mapping[str, Any], path: Path, rule: Rule, schedule: Schedule, faults: Faults
+    entry: Mapping[str, Any], path: Path, rule: Algorithm, schedule: Schedule, faults: Faults
 ) -> None:
     """Note values that are right one by one and wrong together (nesterov without momentum)."""
     given = _sorted(entry, rule, schedule)
     own = given[rule.name]
     planned = {n: v for n, v in given[schedule.name].items() if n in schedule.hypers}
     try:
-        switched = rule.switched({name: own[name] for name in rule.switches if name in own})
+        switched = rule.switched({name: own[name] for name in rule.options if name in own})
         switched.check({name: own[name] for name in rule.hypers if name in own})
         schedule.check(planned)
     except ValueError as error:
@@ -158,7 +163,7 @@ def _check_together(
 
 
 def _sorted(
-    entry: Mapping[str, Any], rule: Rule, schedule: Schedule
+    entry: Mapping[str, Any], rule: Algorithm, schedule: Schedule
 ) -> defaultdict[str, dict[str, Any]]:
     """Return the entry's values by whose they are."""
     found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
@@ -168,12 +173,13 @@ def _sorted(
     return found
 
 
-def _place(name: str, rule: Rule, schedule: Schedule) -> Place:
+def _place(name: str, rule: Algorithm, schedule: Schedule) -> Place:
     names = {
-        rule.name: (*rule.hypers, *rule.switches, "decay"),
+        rule.name: (*rule.hypers, *rule.options),
         schedule.name: (*schedule.hypers, *_in_epochs(schedule)),
     }
-    whose, _, inner = name.partition(".")
+    whose = next((owner for owner in names if name.startswith(f"{owner}.")), "")
+    whose, _, inner = (whose, ".", name[len(whose) + 1 :]) if whose else name.partition(".")
     if whose == "task" and inner:
         return whose, inner
     knob = ALIASES.get(inner, inner)
@@ -184,7 +190,7 @@ def _place(name: str, rule: Rule, schedule: Schedule) -> Place:
     return next(((owner, knob) for owner, own in order.items() if knob in own), ("task", name))
 
 
-def _written(whose: str, knob: str, rule: Rule, schedule: Schedule) -> str:
+def _written(whose: str, knob: str, rule: Algorithm, schedule: Schedule) -> str:
     """Return the name for a place: the bare one where `_place` reads it as that."""
     return knob if _place(knob, rule, schedule) == (whose, knob) else f"{whose}.{knob}"
 
@@ -195,7 +201,7 @@ def _in_epochs(schedule: Schedule) -> dict[str, Hyper]:
     return {name: own[fraction] for name, fraction in FRACTIONS.items() if fraction in own}
 
 
-def _checks(rule: Rule, schedule: Schedule) -> dict[Place, Callable[[Any], str | None]]:
+def _checks(rule: Algorithm, schedule: Schedule) -> dict[Place, Callable[[Any], str | None]]:
     """Return, for every place of an entry but the choices and the task, what is wrong there."""
 
     def of_hyper(name: str, hyper: Hyper) -> Callable[[Any], str | None]:
@@ -209,17 +215,13 @@ def _checks(rule: Rule, schedule: Schedule) -> dict[Place, Callable[[Any], str |
             else f"{shown(value)} is not a value of {name}. Known: {texts}"
         )
 
-    def of_decay(value: Any) -> str | None:
-        return None if value in DECAYS else unknown("decay", value, DECAYS, LATER_DECAYS)
-
     def count(value: Any) -> str | None:
         return None if is_int(value) and value >= 1 else f"give a whole number, not {shown(value)}"
 
     planned = {**schedule.hypers, **_in_epochs(schedule)}
     return {
         **{(rule.name, name): of_hyper(name, hyper) for name, hyper in rule.hypers.items()},
-        **{(rule.name, name): of_switch(name, each) for name, each in rule.switches.items()},
-        (rule.name, "decay"): of_decay,
+        **{(rule.name, name): of_switch(name, each) for name, each in rule.options.items()},
         **{(schedule.name, name): of_hyper(name, hyper) for name, hyper in planned.items()},
         **{("sweep", name): count for name in SWEEP_KNOBS},
     }

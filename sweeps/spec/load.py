@@ -9,13 +9,15 @@ Nothing is created and no model is built; the task's module is imported for its 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from optimizers import RULES, SCHEDULES
+from optimizers import ALGORITHMS, SCHEDULES
+from optimizers.rule import DECAYS
 from studies import UserError, mask_passwords
 from sweeps.config import Config
 from sweeps.space import Space
@@ -26,7 +28,7 @@ from sweeps.spec.keys import read_keys, top_level
 from sweeps.spec.known import check_known, known_config
 from sweeps.spec.lift import lift_parameters
 from sweeps.spec.meaning import meaning
-from sweeps.spec.models import DECAYS, SweepFile
+from sweeps.spec.models import SweepFile
 from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.stoppers import check_stopper
 from sweeps.spec.task import Arguments, check_task_args, read_arguments
@@ -100,6 +102,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     check_task_args(
         data.get("task"), data.get("task_args"), arguments, data.get("parameters"), faults
     )
+    _import_from(path.parent, data.get("optimizer"))
     check_stopper(data.get("early_terminate"), faults)
     keys = read_keys(data, path, faults)
     space = _space(data, arguments, faults)
@@ -118,6 +121,14 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
         named=named,
         space=space,
     )
+
+
+def _import_from(folder: Path, optimizers: Any) -> None:
+    """Let an optimizer with a dotted name be a module beside the sweep file, as a task may be."""
+    names = optimizers if isinstance(optimizers, list) else [optimizers]
+    dotted_name = any(isinstance(name, str) and "." in name for name in names)
+    if dotted_name and str(folder.resolve()) not in sys.path:
+        sys.path.insert(0, str(folder.resolve()))
 
 
 def _read(path: Path) -> str:
@@ -144,7 +155,7 @@ def _mapping(raw: Any) -> Mapping[str, Any]:
 
 def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults) -> Space:
     """Return the space of whatever is right in the file, noting what is wrong."""
-    optimizers, some_wrong = _chosen(data.get("optimizer", "adamw"), RULES)
+    optimizers, some_wrong = _chosen(data.get("optimizer", "adamw"), ALGORITHMS)
     schedules, others_wrong = _chosen(data.get("schedule", "cosine"), SCHEDULES)
     grid = data.get("method") == "grid"
     entries = read_entries(data.get("parameters"), faults, grid=grid)

@@ -15,14 +15,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from optimizers import RULES, SCHEDULES
+from optimizers import ALGORITHMS, SCHEDULES
+from optimizers.handover import why_unknown
+from optimizers.rule import DECAYS
 from sweeps.space.values import is_finite, is_int
 from sweeps.spec.faults import shown, unknown
 
 AVERAGES = ("none",)
 LATER_AVERAGES = ("swa", "ema")
-DECAYS = ("l2", "decoupled")
-LATER_DECAYS = ("independent",)
 METHODS = ("tpe", "random", "grid", "gp", "cmaes", "qmc")
 STOPPERS = {
     "asha": ("min_epochs", "eta"),
@@ -51,6 +51,16 @@ def _one_of(what: str, names: Iterable[str], later: Iterable[str] = ()) -> Befor
         return value
 
     return BeforeValidator(check)
+
+
+def _algorithm(value: Any) -> Any:
+    """An optimizer of the registry, or a class by its dotted name."""
+    if isinstance(value, str) and value in ALGORITHMS:
+        return value
+    reason = why_unknown(value) if isinstance(value, str) else None
+    if reason:
+        raise words(f"optimizer {shown(value)}: {reason}")
+    raise words(unknown("optimizer", value, ALGORITHMS))
 
 
 def _listed(what: str) -> BeforeValidator:
@@ -231,7 +241,7 @@ class SweepFile(Model):
     method: Annotated[str, _one_of("method", (*METHODS, "bayes"), ("nsga2",))] = "tpe"
     metric: Metric = Metric()
     optimizer: Annotated[
-        tuple[Annotated[str, _one_of("optimizer", RULES)], ...], _listed("optimizer")
+        tuple[Annotated[str, BeforeValidator(_algorithm)], ...], _listed("optimizer")
     ] = ("adamw",)
     schedule: Annotated[
         tuple[Annotated[str, _one_of("schedule", SCHEDULES)], ...], _listed("schedule")
@@ -240,7 +250,7 @@ class SweepFile(Model):
         tuple[Annotated[str, _one_of("average", AVERAGES, LATER_AVERAGES)], ...],
         _listed("average"),
     ] = ("none",)
-    decay: Annotated[str | None, _one_of("decay", DECAYS, LATER_DECAYS)] = None
+    decay: Annotated[str | None, _one_of("decay", DECAYS)] = None
     epochs: Annotated[int | None, _count("epochs")] = None
     batch_size: Annotated[int | None, _count("batch_size")] = None
     baseline: Annotated[dict[str, Any] | None, BeforeValidator(_known)] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimizers import RULES, SCHEDULES
+from optimizers import ALGORITHMS, SCHEDULES
 from optimizers.names import closest
 from sweeps.space import FRACTIONS, PRODUCT
 from sweeps.spec.build_space import SWEEP_KNOBS
@@ -26,9 +26,9 @@ def meant(name: Any, registry: Mapping[str, Any]) -> str | None:
 
 def owned_names(which: str) -> tuple[str, ...]:
     """Return every knob of the optimizer or schedule `which`, the converted ones included."""
-    if which in RULES:
-        rule = RULES[which]
-        return (*rule.hypers, *rule.switches, PRODUCT)
+    if which in ALGORITHMS:
+        rule = ALGORITHMS[which]
+        return (*rule.hypers, *rule.options, PRODUCT)
     hypers = SCHEDULES[which].hypers
     return (*hypers, *(name for name, fraction in FRACTIONS.items() if fraction in hypers))
 
@@ -55,12 +55,12 @@ def check_names(
             if scope in owners:
                 _note_scoped(scope, name, entry.path, faults)
             continue
-        if name in {**RULES, **SCHEDULES}:
+        if name in ALGORITHMS or name in SCHEDULES:
             if sound:
                 text = f"{name} is not among the sweep's optimizers and schedules"
                 faults.add(entry.path, f"{text} ({', '.join(owners)}), so it has no parameters")
             continue
-        elsewhere = [which for which in (*RULES, *SCHEDULES) if name in owned_names(which)]
+        elsewhere = [which for which in (*ALGORITHMS, *SCHEDULES) if name in owned_names(which)]
         if elsewhere and sound:
             text = f"parameters.{name} belongs to {', '.join(elsewhere)}"
             faults.add(entry.path, f"{text}, and this sweep uses {', '.join(owners)}")

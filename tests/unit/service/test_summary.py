@@ -60,7 +60,10 @@ def test_adamw_is_torchs_own_class_with_the_values() -> None:
         ("sgd", {"nesterov": True}, torch.optim.SGD),
         ("sgdw", {}, optimizers.SGDW),
         ("adam", {}, torch.optim.Adam),
-        ("adam", {"decay": "decoupled"}, torch.optim.AdamW),
+        ("adam", {"decay": "decoupled"}, optimizers.Adam),
+        ("lion", {}, optimizers.Lion),
+        ("lbfgs", {"line_search_fn": "strong_wolfe"}, torch.optim.LBFGS),
+        ("torch.optim.Adagrad", {}, torch.optim.Adagrad),
     ],
 )
 def test_each_optimizer_is_named_where_it_lives(
@@ -77,7 +80,7 @@ def test_each_optimizer_is_named_where_it_lives(
     optimizer, _ = run(python_code(chosen, JUDGED))
     assert type(optimizer) is expected
     group = optimizer.param_groups[0]
-    assert all(group[key] == value for key, value in hypers.items())
+    assert all(group[key] == value for key, value in {**hypers, **switches}.items())
     assert group.get("nesterov", False) == switches.get("nesterov", False)
 
 

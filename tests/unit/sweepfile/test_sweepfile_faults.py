@@ -10,13 +10,25 @@ import wrong_keys
 import wrong_knobs
 import wrong_texts
 
-from optimizers import RULES
+from optimizers import ALGORITHMS, RULES, SCHEDULES
 from optimizers.names import closest, lookup
 from studies.errors import UserError
 from sweeps.spec import SpecError, load_spec
 from sweeps.spec.faults import nearest
 
 CASES = wrong_knobs.CASES | wrong_keys.CASES | wrong_texts.CASES
+
+
+def known(line: str) -> str:
+    """The line with the names of the registries, which grow."""
+    having = [name for name, each in ALGORITHMS.items() if "momentum" in each.hypers]
+    for word, names in (
+        ("optimizers", ALGORITHMS),
+        ("schedules", SCHEDULES),
+        ("optimizers with momentum", having),
+    ):
+        line = line.replace(f"<{word}>", ", ".join(names))
+    return line
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -28,7 +40,7 @@ def test_every_fault_is_listed_in_line_order(
     Path("sweep.yaml").write_text(text)
     with pytest.raises(SpecError) as caught:
         load_spec("sweep.yaml")
-    assert str(caught.value).splitlines() == [f"sweep.yaml:{line}" for line in expected]
+    assert str(caught.value).splitlines() == [f"sweep.yaml:{known(line)}" for line in expected]
     assert caught.value.exit_code == 2
 
 

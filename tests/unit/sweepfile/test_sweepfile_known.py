@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,9 +61,12 @@ def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: pytest.approx(value, rel=1e-5) for name, value in values.items()}
 
 
-@pytest.mark.parametrize("decay", ["", "decay: l2\n", "decay: decoupled\n"])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("rule", RULES)
+PAIRS = [*zip(RULES, itertools.cycle(SCHEDULES)), *(("sgd", name) for name in SCHEDULES)]
+DECAYS = ("", "decay: l2\n", "decay: decoupled\n", "decay: independent\n")
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize(("rule", "schedule"), dict.fromkeys(PAIRS))
 def test_the_pasted_yaml_is_the_same_configuration(
     load: Load, rule: str, schedule: str, decay: str
 ) -> None:
@@ -73,7 +77,7 @@ def test_the_pasted_yaml_is_the_same_configuration(
     best = drawn(load(text + decay + switch), seed=3)
     own = RULES[rule].decay
     assert best.switches.get("decay", own) == (decay.removeprefix("decay: ").strip() or own)
-    for other in ("", "decay: l2\n", "decay: decoupled\n"):  # whatever else the file says
+    for other in DECAYS:  # whatever else the file says
         spec = load(text + other + switch + yaml_text(best))
         again = spec.baseline_config(epochs=1, batch_size=1)
         assert again is not None

@@ -165,7 +165,7 @@ def test_products_and_epochs_are_converted(load: Load) -> None:
     assert config == Config(
         optimizer="adamw",
         hypers={"lr": 4e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 2e-5 / 4e-3},
-        switches={},
+        switches={"amsgrad": False},
         schedule="step",
         schedule_hypers={"step_fraction": 0.25, "gamma": 0.1, "warmup_fraction": 0.05},
         average="none",

@@ -55,7 +55,7 @@ task: digits-mlp
 method: nsga2
 metric: [{name: valid/loss}, {name: valid/accuracy}]
 average: [swa, em]
-decay: independent
+decay: l1
 lanes: 4
 workers: 2
 compile: true
@@ -68,7 +68,7 @@ compare: optimizer
             " {name, goal}",
             "4: average swa is not there yet in this version. There is: none",
             "4: average 'em' is unknown. Known: none",
-            "5: decay independent is not there yet in this version. There is: l2, decoupled",
+            "5: decay 'l1' is unknown. Known: l2, decoupled, independent",
             "6: lanes is 4; this version runs one trial at a time: give auto or 1",
             "7: workers is 2; this version runs one worker at a time: give auto or 1",
             "8: compile is true; compiled steps are not there yet: give auto or false",
@@ -130,19 +130,20 @@ enqueue:
         [
             "2: baseline (adamw, constant): name 'optimiser' is unknown; did you mean 'optimizer'?"
             " Known: optimizer, schedule, average, lr, beta1, beta2, eps, weight_decay,"
-            " decay, warmup_fraction, epochs, batch_size, hidden, depth",
+            " amsgrad, decay, cautious, centralize, warmup_fraction, epochs, batch_size, hidden,"
+            " depth",
             "2: baseline (adamw, constant): name 'momentum' is unknown. Known: optimizer,"
-            " schedule, average, lr, beta1, beta2, eps, weight_decay, decay, warmup_fraction,"
-            " epochs, batch_size, hidden, depth",
-            "4: enqueue[0]: optimizer 'sgdx' is unknown; did you mean 'sgdw'? Known: sgd, sgdw,"
-            " adam, adamw",
+            " schedule, average, lr, beta1, beta2, eps, weight_decay, amsgrad, decay,"
+            " cautious, centralize, warmup_fraction, epochs, batch_size, hidden, depth",
+            "4: enqueue[0]: optimizer 'sgdx' is unknown; did you mean 'sgdw'? Known: <optimizers>",
             "5: enqueue[1].lr: lr takes numbers, not 'high'",
             "6: enqueue[2].beta1: beta1 = 1.5 is invalid; it must lie in [0, 1)",
             "6: enqueue[2].epochs: give a whole number, not 0",
             "7: enqueue[3].nesterov: 'maybe' is not a value of nesterov. Known: false, true",
             "7: enqueue[3] (sgd, step): name 'gama' is unknown; did you mean 'gamma'? Known:"
             " optimizer, schedule, average, lr, momentum, dampening, weight_decay, nesterov,"
-            " decay, step_fraction, gamma, warmup_fraction, step_epochs, epochs, batch_size,"
+            " decay, cautious, centralize, step_fraction, gamma, warmup_fraction, step_epochs,"
+            " epochs, batch_size,"
             " hidden, depth",
         ],
     ),
@@ -154,7 +155,7 @@ enqueue:
   - {learning_rate: 0.1, lr: 0.2}
   - {adamw.lr: 0.1, adamw.learning_rate: 0.2}
   - {schedule: step, step_epochs: 3, step.step_fraction: 0.5}
-  - {average: swa, decay: independent}
+  - {average: swa}
   - {sgd.lr: 0.1, task.hiden: 3, decay: l1}
   - {optimizer: sgd, nesterov: true, momentum: 0.9, dampening: 0.1}
 """,
@@ -167,15 +168,14 @@ enqueue:
             "6: enqueue[2].step_epochs stands in the place of enqueue[2].step.step_fraction (line"
             " 6); keep one",
             "7: enqueue[3]: average swa is not there yet in this version. There is: none",
-            "7: enqueue[3].decay: decay independent is not there yet in this version. There is:"
-            " l2, decoupled",
             "8: enqueue[4] (adamw, constant): name 'sgd.lr' is unknown. Known: optimizer, schedule,"
-            " average, lr, beta1, beta2, eps, weight_decay, decay, warmup_fraction, epochs,"
-            " batch_size, hidden, depth",
+            " average, lr, beta1, beta2, eps, weight_decay, amsgrad, decay, cautious, centralize,"
+            " warmup_fraction, epochs, batch_size, hidden, depth",
             "8: enqueue[4] (adamw, constant): name 'task.hiden' is unknown; did you mean"
             " 'hidden'? Known: optimizer, schedule, average, lr, beta1, beta2, eps, weight_decay,"
-            " decay, warmup_fraction, epochs, batch_size, hidden, depth",
-            "8: enqueue[4].decay: decay 'l1' is unknown. Known: l2, decoupled",
+            " amsgrad, decay, cautious, centralize, warmup_fraction, epochs, batch_size, hidden,"
+            " depth",
+            "8: enqueue[4].decay: 'l1' is not a value of decay. Known: l2, decoupled, independent",
             "9: enqueue[5]: nesterov = True needs momentum in (0, inf) and dampening = 0, got"
             " momentum = 0.9 and dampening = 0.1",
         ],

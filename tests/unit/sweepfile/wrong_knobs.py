@@ -14,13 +14,12 @@ metric: {name: accuracy, goal: minimise, tak: best}
 precision: fp16
 """,
         [
-            "2: optimizer 'adamv' is unknown; did you mean 'adamw'? Known: sgd, sgdw, adam, adamw",
+            "2: optimizer 'adamv' is unknown; did you mean 'adamw'? Known: <optimizers>",
             "3: key 'shedule' is unknown; did you mean 'schedule'? Known: name, description, task,"
             " task_args, method, metric, optimizer, schedule, average, decay, epochs, batch_size,"
             " baseline, enqueue, early_terminate, budget, seed, repeats, device, lanes, precision,"
             " compile, workers, storage, tracking, parameters, run_cap",
-            "4: schedule 'cosin' is unknown; did you mean 'cosine'? Known: constant, step,"
-            " exponential, cosine, plateau",
+            "4: schedule 'cosin' is unknown; did you mean 'cosine'? Known: <schedules>",
             "5: method 'tpee' is unknown; did you mean 'tpe'? Known: tpe, random, grid, gp, cmaes,"
             " qmc, bayes",
             "6: metric.name is 'accuracy'; give a curve: valid/loss, valid/accuracy, train/loss,"
@@ -108,17 +107,19 @@ parameters:
 """,
         [
             "3: parameter 'momentm' belongs to nobody. Known: the task's arguments: hidden, depth;"
-            " knobs: lr, beta1, beta2, eps, weight_decay, lr_x_wd, final_factor, warmup_fraction",
-            "4: parameters.momentum belongs to sgd, sgdw, and this sweep uses adamw, cosine",
+            " knobs: lr, beta1, beta2, eps, weight_decay, amsgrad, decay, cautious, centralize,"
+            " lr_x_wd, final_factor, warmup_fraction",
+            "4: parameters.momentum belongs to <optimizers with momentum>, and this sweep uses"
+            " adamw, cosine",
             "5: parameter 'hiden' belongs to nobody; did you mean 'hidden'? Known: the task's"
-            " arguments: hidden, depth; knobs: lr, beta1, beta2, eps, weight_decay, lr_x_wd,"
-            " final_factor, warmup_fraction",
+            " arguments: hidden, depth; knobs: lr, beta1, beta2, eps, weight_decay, amsgrad,"
+            " decay, cautious, centralize, lr_x_wd, final_factor, warmup_fraction",
             "6: parameters.seed: seed is a key of the file's top level; put it there",
             "7: 'n_trials' is Optuna's and Hydra's key; here it is run_cap (= budget.trials)",
             "8: sgd is not among the sweep's optimizers and schedules (adamw, cosine), so it has"
             " no parameters",
             "9: parameters.adamw.parameters.momentum: adamw has no parameter 'momentum'. It has:"
-            " lr, beta1, beta2, eps, weight_decay, lr_x_wd",
+            " lr, beta1, beta2, eps, weight_decay, amsgrad, decay, cautious, centralize, lr_x_wd",
             "10: parameters.hidden has parameters of its own, which only optimizers and schedules"
             " have",
         ],

@@ -1,0 +1,146 @@
+"""Optimizers of other libraries by their dotted names, and switches that every optimizer has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeps.engines.base import Objective
+from sweeps.spec import Spec, SpecError, load_spec
+from sweeps.summary import python_code, yaml_text
+
+Load = Callable[[str], Spec]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def write(text: str) -> Spec:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(f"task: digits-mlp\n{text}")
+        return load_spec(path)
+
+    return write
+
+
+ADAN = """\
+optimizer: [adamw, pytorch_optimizer.Adan]
+schedule: constant
+parameters:
+  weight_decay: {values: [0, 0.1]}
+  pytorch_optimizer.Adan:
+    parameters:
+      lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-2}
+      beta3: 0.95
+      weight_decouple: true
+"""
+
+
+def test_its_parameters_are_those_of_the_file_and_the_constructors_defaults(load: Load) -> None:
+    space = load(ADAN).space
+    mine = {k.label: k for k in space.knobs if k.owner.which == "pytorch_optimizer.Adan"}
+    assert {label for label, knob in mine.items() if knob.searched} == {
+        "pytorch_optimizer.Adan.lr",
+        "pytorch_optimizer.Adan.weight_decay",
+    }
+    sampled = {
+        "optimizer": "pytorch_optimizer.Adan",
+        "pytorch_optimizer.Adan.lr": 5e-4,
+        "pytorch_optimizer.Adan.weight_decay": 0.1,
+        "warmup_fraction": 0.0,
+    }
+    config = space.config(sampled, epochs=3, batch_size=8)
+    assert config.optimizer == "pytorch_optimizer.Adan"
+    assert config.hypers["lr"] == 5e-4
+    assert (config.hypers["beta1"], config.hypers["beta3"]) == (0.98, 0.95)
+    assert config.switches == {"weight_decouple": True}
+    code = python_code(config, Objective("valid/loss", maximize=False))
+    assert code.splitlines()[0] == (
+        "optimizer = pytorch_optimizer.Adan(model.parameters(), lr=0.0005, "
+        "betas=(0.98, 0.92, 0.95), weight_decay=0.1, weight_decouple=True)"
+    )
+    again = load(ADAN + yaml_text(config)).baseline_config(epochs=1, batch_size=1)
+    assert again is not None
+    assert (again.hypers, again.switches) == (config.hypers, config.switches)
+
+
+def test_a_class_beside_the_sweep_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text(
+        "import torch\n"
+        "class Mine(torch.optim.SGD):\n"
+        "    def __init__(self, params, lr=0.5, sharp=False, k=3):\n"
+        "        super().__init__(params, lr=lr)\n"
+    )
+    spec = load("optimizer: beside_it.Mine\n")
+    config = spec.baseline_config(epochs=1, batch_size=1)
+    assert config is not None
+    assert config.hypers == {"lr": 0.5, "k": 3}
+    assert config.switches == {"sharp": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "optimizer: pytorch_optimizer.Adam2\n",
+            "2: optimizer 'pytorch_optimizer.Adam2': pytorch_optimizer.Adam2 cannot be imported: "
+            "module 'pytorch_optimizer' has no attribute 'Adam2'",
+        ),
+        (
+            "optimizer: no_such_package.Adam\n",
+            "2: optimizer 'no_such_package.Adam': no_such_package.Adam cannot be imported: "
+            "No module named 'no_such_package'",
+        ),
+        (
+            "optimizer: os.path\n",
+            "2: optimizer 'os.path': os.path is not a subclass of torch.optim.Optimizer",
+        ),
+        (
+            "optimizer: torch.optim.Adagrad\ndecay: decoupled\n",
+            "3: decay: decoupled is not for torch.optim.Adagrad, whose weight decay is its own; "
+            "leave decay out, or torch.optim.Adagrad",
+        ),
+        (
+            "optimizer: torch.optim.SGD\nparameters: {torch.optim.SGD: {parameters: {lrr: 1}}}\n",
+            "3: parameters.torch.optim.SGD.parameters.lrr: torch.optim.SGD has no parameter 'lrr'; "
+            "did you mean 'lr'? It has: lr, momentum, dampening, weight_decay, nesterov, lr_x_wd",
+        ),
+        (
+            "optimizer: sgd\ndecay: l2\nparameters: {decay: {values: [l2, decoupled]}}\n",
+            "4: parameters.decay stands in the place of decay (line 3); keep one",
+        ),
+        (
+            "optimizer: sgd\nparameters: {cautious: maybe}\n",
+            "3: parameters.cautious: maybe is not a value of cautious. Known: false, true",
+        ),
+    ],
+)
+def test_what_is_refused(load: Load, text: str, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(text)
+    assert [line.partition("sweep.yaml:")[2] for line in str(caught.value).splitlines()] == [
+        expected
+    ]
+
+
+def test_common_switches_are_knobs_of_every_optimizer(load: Load) -> None:
+    spec = load(
+        "optimizer: [lion, sgd]\nschedule: constant\nparameters:\n"
+        "  cautious: {values: [false, true]}\n  centralize: true\n"
+        "  sgd: {parameters: {decay: {values: [l2, independent]}}}\n"
+        "enqueue: [{optimizer: lion, cautious: true}, {optimizer: sgd, decay: independent}]\n"
+    )
+    labels = {knob.label: knob for knob in spec.space.knobs}
+    assert labels["lion.cautious"].searched
+    assert not labels["lion.centralize"].searched
+    assert labels["sgd.decay"].searched
+    lion, sgd = spec.enqueue_configs(epochs=1, batch_size=1)
+    assert lion.switches == {"cautious": True}
+    assert sgd.switches == {"nesterov": False, "decay": "independent"}
+
+
+def test_independent_decay_has_the_range_of_lr_times_decoupled_decay(load: Load) -> None:
+    flat = load("optimizer: adamw\nschedule: constant\ndecay: independent\n").space.flat()
+    law = flat["weight_decay"]
+    assert (law.low, law.high) == pytest.approx((5e-3 * 1e-3, 1.0 * 1e-3))
