@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
+from optimizers import SCHEDULES
 from studies import (
     StudyStorage,
     SweeplaneError,
@@ -225,6 +226,7 @@ def _most_trials(sweep: OpenSweep) -> float:
 
 
 def _longest_warmup(space: Space) -> float:
-    """Return the largest part of a trial that its warmup may take."""
-    warmups = [knob for knob in space.knobs if knob.name == "warmup_fraction"]
+    """Return the largest part of a trial that its warmup (one_cycle: its rise) may take."""
+    rises = {name: SCHEDULES[name].rise for name in space.schedules}
+    warmups = [knob for knob in space.knobs if rises.get(knob.owner.which) == knob.name]
     return max(((knob.distribution.bounds() or (0, 0))[1] for knob in warmups), default=0.0)

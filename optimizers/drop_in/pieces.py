@@ -104,7 +104,11 @@ class Single:
 
 
 class Bucket:
-    """Small real weights of one dtype and device as one flat buffer [n]."""
+    """Small real weights of one dtype and device as one flat buffer [n].
+
+    For a rule that needs each weight's shape they have one shape and are [count, *shape]: to the
+    rule they are lanes.
+    """
 
     def __init__(self, rule: Rule, params: Sequence[Tensor], states: Sequence[Any]) -> None:
         self.params = tuple(params)
@@ -113,8 +117,9 @@ class Bucket:
         self._views: dict[str, list[Tensor]] = {}
         for buffer in rule.buffers:
             old = [state[buffer] for state in states]
-            flat = self._flat[buffer] = _join(old)
+            flat = _join(old)
             views = self._views[buffer] = _cut(flat, old)
+            self._flat[buffer] = self._shown(flat, old[0])
             for state, view in zip(states, views, strict=True):
                 state[buffer] = view
 
@@ -122,22 +127,23 @@ class Bucket:
         p, g = _join(self.params), _join(grads)
         if p.dtype in LOW:
             p, g = p.float(), g.float()
-        if not self._rule.measures:
-            return p, g, self._flat
-        rows = {buffer: flat.unsqueeze(0) for buffer, flat in self._flat.items()}
-        return p.unsqueeze(0), g.unsqueeze(0), rows
+        return self._shown(p, self.params[0]), self._shown(g, self.params[0]), self._flat
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
-        new = _cut(p.reshape(-1), self.params)
-        torch._foreach_copy_(self.params, new)
+        torch._foreach_copy_(self.params, _cut(p.reshape(-1), self.params))
         for buffer, flat in self._flat.items():
-            flat.copy_(s[buffer].reshape(-1))
+            flat.copy_(s[buffer])
 
     def intact(self) -> bool:
         return all(
             all(map(is_, map(itemgetter(buffer), self._states), views))
             for buffer, views in self._views.items()
         )
+
+    def _shown(self, flat: Tensor, one: Tensor) -> Tensor:
+        if self._rule.by_weight:
+            return flat.view(-1, *one.shape)
+        return flat.unsqueeze(0) if self._rule.measures else flat
 
 
 class Slice:
@@ -173,22 +179,25 @@ class Slice:
 
 
 def pieces_of(rule: Rule, params: Sequence[Tensor], states: Sequence[Any]) -> list[Piece]:
-    """Small weights in buckets of one dtype and device, large ones in slices.
+    """Small weights in buckets of one dtype and device (and shape, where the rule needs it), large
+    ones in slices.
 
-    By themselves: weights of a rule that needs their shape, complex ones, and those whose numbers
-    or state do not lie one after the other.
+    By themselves: large weights of a rule that needs their shape, complex ones, and those whose
+    numbers or state do not lie one after the other.
     """
     found: list[Piece] = []
-    buckets: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Any]]] = {}
+    buckets: dict[tuple[Any, ...], list[tuple[Tensor, Any]]] = {}
     for p, state in zip(params, states, strict=True):
         flat = all(x.is_contiguous() for x in (p, *(state[buffer] for buffer in rule.buffers)))
-        if rule.by_weight or p.is_complex() or not flat:
+        alone = rule.by_weight and (rule.measures or 2 * p.numel() > _BLOCK or not p.numel())
+        if alone or p.is_complex() or not flat:
             found.append(Single(rule, p, state))
             continue
         if p.numel() > _BLOCK:
             found += [Slice(rule, p, state, start) for start in range(0, p.numel(), _BLOCK)]
             continue
-        bucket = buckets.setdefault((p.dtype, p.device), [])
+        shape = p.shape if rule.by_weight else None
+        bucket = buckets.setdefault((p.dtype, p.device, shape), [])
         if sum(other.numel() for other, _ in bucket) + p.numel() > _BLOCK:
             found.append(_bucket(rule, bucket))
             bucket.clear()

@@ -45,7 +45,8 @@ class ChainedScheduler(torch_schedulers.ChainedScheduler):
     where each child multiplies the lr. Where one sets it (LambdaLR, CosineAnnealingWarmRestarts,
     OneCycleLR, CyclicLR) torch's forgets the children before; and where one adds to it
     (CosineAnnealingLR with an eta_min, or past T_max) torch's adds to the product. Here it is the
-    product always. With only torch's schedulers as children this is torch's chain.
+    product always. With only torch's schedulers as children this is torch's chain, while in torch's
+    own the schedulers of this library do not multiply.
 
     Raises:
         ValueError: schedulers of this library and of torch's in one chain.

@@ -40,13 +40,13 @@ class CosineWarmRestarts(Schedule):
         Cycle n begins after period * (growth^n - 1) / (growth - 1) steps, or n * period.
         """
         first = (h["period_fraction"] * total).round().clamp(min=1)
-        passed = (t - self.warmup_steps(total, h)).clamp(min=0) / first
+        passed = (t - self.warmup_steps(total, h)).clamp(min=0)
         even = h["growth"] == 1
         growth = h["growth"].where(~even, 2.0)
-        n = ((1 + passed * (growth - 1)).log() / growth.log() + _ROUNDING).floor()
-        begin = ((growth**n - 1) / (growth - 1)).where(~even, passed.floor())
-        length = (growth**n).where(~even, 1.0)
-        return (passed - begin).clamp(min=0) * first, length * first
+        grown = (1 + passed * (growth - 1) / first).log() / growth.log()
+        ratio = growth ** (grown + _ROUNDING).floor()
+        begin = (first * (ratio - 1) / (growth - 1)).where(~even, passed - passed.remainder(first))
+        return (passed - begin).clamp(min=0), (first * ratio).where(~even, first)
 
 
 # growth: the paper's T_mult of 2, or 1 for cycles of one length. period_fraction: with growth 2,

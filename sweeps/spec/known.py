@@ -24,6 +24,7 @@ from sweeps.spec.entries import ALIASES, instead_of, same_knob
 from sweeps.spec.faults import Faults, dotted, shown, unknown
 from sweeps.spec.lift import CHOICES
 from sweeps.spec.models import AVERAGES, LATER_AVERAGES
+from sweeps.spec.momentum import check_cycled_entry
 from sweeps.spec.names import meant
 from sweeps.spec.task import Arguments
 from sweeps.spec.yaml_lines import Path
@@ -160,6 +161,7 @@ def _check_together(
         schedule.check(planned)
     except ValueError as error:
         faults.add(path, f"{dotted(path)}: {error}")
+    check_cycled_entry(own, rule.name, schedule.name, path, faults)
 
 
 def _sorted(

@@ -29,6 +29,7 @@ from sweeps.spec.known import check_known, known_config
 from sweeps.spec.lift import lift_parameters
 from sweeps.spec.meaning import meaning
 from sweeps.spec.models import SweepFile
+from sweeps.spec.momentum import check_cycled_space
 from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.stoppers import check_stopper
 from sweeps.spec.task import Arguments, check_task_args, read_arguments
@@ -170,6 +171,7 @@ def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults)
     check_clashes(entries, arguments, owners, faults)
     chosen = {"optimizer": optimizers, "schedule": schedules}
     check_names(entries, chosen, arguments, faults, sound=not (some_wrong or others_wrong))
+    check_cycled_space(space, faults)
     if grid:
         _check_grid(space, builder, faults)
     return space

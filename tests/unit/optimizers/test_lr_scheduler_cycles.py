@@ -119,6 +119,15 @@ def test_a_restart_is_not_missed_for_a_logarithms_rounding() -> None:
     assert (mine.T_cur, mine.T_i, mine.get_last_lr()[0]) == (0, 486, 0.1)
 
 
+@pytest.mark.parametrize("arguments", [{"T_0": 100, "T_mult": 2}, {"T_0": 7, "T_mult": 3}])
+def test_the_place_in_a_cycle_stays_a_whole_number(arguments: dict[str, Any]) -> None:
+    scheduler = ours.CosineAnnealingWarmRestarts(optimizer(), **arguments)
+    for _ in range(1000):
+        scheduler.optimizer.step()
+        scheduler.step()
+        assert scheduler.T_cur == int(scheduler.T_cur)
+
+
 def test_warm_restarts_find_the_cycle_of_any_last_epoch() -> None:
     scheduler = ours.CosineAnnealingWarmRestarts(optimizer(), T_0=10, T_mult=2)
     straight = walk(scheduler, 100)

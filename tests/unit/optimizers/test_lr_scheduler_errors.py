@@ -58,7 +58,7 @@ PART = r" is invalid; it must lie in \[0, 1\]"
         (lambda o: ours.ReduceLROnPlateau(o, factor=1.0), r"factor = 1\.0 .* lie in \[0, 1\)"),
         (lambda o: ours.ReduceLROnPlateau(o, patience=1.5), r"patience = 1\.5 .* a whole number"),
         (lambda o: ours.SequentialLR(o, [ours.ReduceLROnPlateau(o)], []), "ReduceLROnPlateau"),
-        (lambda o: ours.ChainedScheduler([]), "at least one scheduler"),
+        (lambda o: ours.ChainedScheduler([], o), "at least one scheduler"),
         (lambda o: build_scheduler("cosin", o, 9, {}), "'cosin' is unknown; did you mean 'cosine'"),
         (lambda o: build_scheduler("step", o, 0, {}), "total_steps = 0" + WHOLE),
         (lambda o: build_scheduler("step", o, 9, {"patience": 1}), "step has no hyperparameter"),

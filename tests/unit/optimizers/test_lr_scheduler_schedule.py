@@ -45,7 +45,7 @@ def test_our_own_optimizers_momentum_is_cycled(name: str, rule: str) -> None:
     given = {"lr": 0.1, "momentum": 0.5} if rule == "sgd" else {"lr": 0.1, "beta1": 0.5}
     base = optimizers.build_optimizer(rule, [torch.nn.Parameter(torch.ones(1))], given)
     scheduler = build_scheduler(name, base, 60, {"base_momentum": 0.7, "max_momentum": 0.8})
-    momenta = [momentum for momentum in walk(scheduler, 60)[1::2]]
+    momenta = walk(scheduler, 60)[1::2]
     assert momenta[0] == 0.8
     assert min(momenta) == pytest.approx(0.7, abs=0.01)
     assert all(0.7 <= momentum <= 0.8 for momentum in momenta)

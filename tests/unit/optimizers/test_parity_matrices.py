@@ -229,7 +229,7 @@ SOAP_SHAPES = [*SHAPES, (4, 5), (5, 4), (3, 2, 4)]
 
 @pytest.mark.parametrize("chosen", SOAP_OPTIONS, ids=ident)
 def test_soap_is_the_authors(chosen: dict[str, Any]) -> None:
-    """No weight has a covariance with two eigenvalues of zero: rounding would turn the basis."""
+    """On shapes whose covariances get full rank: else rounding would choose the eigenvectors."""
     ours = optimizers.SOAP(parameters(shapes=SOAP_SHAPES), **{"lr": 0.02, **chosen})
     theirs = Transcribed(parameters(shapes=SOAP_SHAPES), soap_update(**{"lr": 0.02, **chosen}))
     assert_parity(ours, theirs, rtol=1e-9)

@@ -31,16 +31,16 @@ def train(
     network, data, rates = model(), batches(), []
     optimizer = kind(network.parameters(), lr=0.1, momentum=0.9)
     averaged = utils.AveragedModel(network, **average)
-    scheduler = None
     for epoch in range(8):
+        if epoch == 4:
+            scheduler = utils.SWALR(optimizer, swa_lr=0.02, anneal_epochs=anneal)
         for x, y in data:
             optimizer.zero_grad()
             (network(x) - y).square().mean().backward()
             optimizer.step()
         if epoch >= 4:
-            scheduler = scheduler or utils.SWALR(optimizer, swa_lr=0.02, anneal_epochs=anneal)
-            scheduler.step()
             averaged.update_parameters(network)
+            scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"])
     utils.update_bn(data, averaged)
     return averaged, rates

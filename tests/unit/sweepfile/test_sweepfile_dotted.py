@@ -144,3 +144,21 @@ def test_independent_decay_has_the_range_of_lr_times_decoupled_decay(load: Load)
     flat = load("optimizer: adamw\nschedule: constant\ndecay: independent\n").space.flat()
     law = flat["weight_decay"]
     assert (law.low, law.high) == pytest.approx((5e-3 * 1e-3, 1.0 * 1e-3))
+
+
+def test_a_schedule_that_cycles_momentum_needs_one(load: Load) -> None:
+    """plain SGD: its range in the space is above 0, its default and a grid's is 0."""
+    load("optimizer: [sgd, adamw, adagrad]\nschedule: one_cycle\n")
+    with pytest.raises(SpecError) as caught:
+        load(
+            "optimizer: sgd\nschedule: one_cycle\nmethod: grid\n"
+            "enqueue: [{schedule: cyclic}, {schedule: cyclic, momentum: 0.5}]\n"
+        )
+    lines = [line.partition("sweep.yaml:")[2] for line in str(caught.value).splitlines()]
+    remedy = "give sgd a momentum above 0, or leave {} or sgd out"
+    assert lines == [
+        "3: schedule: one_cycle cycles momentum, and sgd's may be 0 here; "
+        + remedy.format("one_cycle"),
+        "5: enqueue[0]: cyclic cycles momentum, and sgd's may be 0 here; "
+        + remedy.format("cyclic"),
+    ]
