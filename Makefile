@@ -18,8 +18,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/serial.py --pairs 5
+	$(BIN)/python -m benchmarks.optimizers --markdown --output benchmarks/results/optimizers.json
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -30,7 +31,7 @@ format: $(VENV)/.installed-dev
 constraints:
 	rm -rf .venv-constraints
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet 'torch==2.13.0' -e '.[dev,ray]'
+	.venv-constraints/bin/python -m pip install --quiet 'torch==2.13.0' -e '.[dev,ray,bench]'
 	(echo "# Every pin. Made by: make constraints"; \
 	 .venv-constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.txt
 	rm -rf .venv-constraints
@@ -45,6 +46,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP) -e '.[dev,bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
