@@ -4,8 +4,8 @@ Models, all float32 on one CPU thread: (a) 6 tensors of 6 thousand numbers toget
 million, (c) 40 of 5 million; lanes: 64 models of (a) as rows of one buffer. Every contender has its
 own weights and gradients; they take turns in blocks of steps, and the figure is the median step.
 
-    python -m benchmarks.optimizers [--rounds 7] [--markdown]
-        [--output benchmarks/results/optimizers.json]
+    python -m benchmarks.optimizers [--rounds 7] [--cases a b c lanes]
+        [--markdown] [--output benchmarks/results/optimizers.json]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ MODELS: Mapping[str, list[tuple[int, ...]]] = {
     "b": [(40, 50)] * 400,
     "c": [(250, 500)] * 40,
 }
+CASES = (*MODELS, "lanes")
 LANES = 64
 Step = Callable[[], object]
 
@@ -49,56 +50,44 @@ def weights(shapes: list[tuple[int, ...]]) -> list[torch.nn.Parameter]:
     return params
 
 
-def drop_ins() -> dict[str, dict[str, Callable[[list[torch.nn.Parameter]], Any]]]:
-    """Algorithm -> contender -> its optimizer for these weights."""
+Make = Callable[[list[torch.nn.Parameter]], Any]
+
+
+def of(cls: Any, **arguments: Any) -> Make:
+    return lambda params: cls(params, lr=1e-3, **arguments)
+
+
+def of_torch(name: str, *, fused: bool, **arguments: Any) -> dict[str, Make]:
+    """Ours, and torch's ways of the same algorithm."""
+    cls = getattr(torch.optim, name)
+    ways = {"torch": {"foreach": False}, "torch foreach": {"foreach": True}}
+    ways |= {"torch fused": {"fused": True}} if fused else {}
+    theirs = {label: of(cls, **way, **arguments) for label, way in ways.items()}
+    return {"ours": of(getattr(optimizers, name), **arguments), **theirs}
+
+
+def of_libraries(name: str, timms: str) -> dict[str, Make]:
+    """Ours, pytorch_optimizer's and, where it is installed, timm's class of the algorithm."""
     timm = timm_optim()
+    found = {"ours": of(getattr(optimizers, name))}
+    theirs = getattr(pytorch_optimizer, name, None)
+    found |= {"pytorch_optimizer": of(theirs)} if theirs is not None else {}
+    return found | ({"timm": of(getattr(timm, timms))} if timm and timms else {})
 
-    def of(cls: Any, **arguments: Any) -> Callable[[list[torch.nn.Parameter]], Any]:
-        return lambda params: cls(params, lr=1e-3, **arguments)
 
-    def torchs(name: str, fused: bool = True, **arguments: Any) -> dict[str, Any]:
-        cls = getattr(torch.optim, name)
-        kinds = {"torch": {"foreach": False}, "torch foreach": {"foreach": True}}
-        kinds |= {"torch fused": {"fused": True}} if fused else {}
-        return {label: of(cls, **kind, **arguments) for label, kind in kinds.items()}
-
+def drop_ins() -> dict[str, dict[str, Make]]:
+    """Algorithm -> contender -> its optimizer for these weights."""
+    adamw = {**of_torch("AdamW", fused=True), **of_libraries("AdamW", "AdamWLegacy")}
     return {
-        "AdamW": {
-            "ours": of(optimizers.AdamW),
-            **torchs("AdamW"),
-            "pytorch_optimizer (StableAdamW)": of(pytorch_optimizer.StableAdamW),
-            "timm (AdamWLegacy)": of(timm.AdamWLegacy),
-        },
-        "SGD, momentum": {
-            "ours": of(optimizers.SGD, momentum=0.9),
-            **torchs("SGD", momentum=0.9),
-        },
-        "RMSprop": {"ours": of(optimizers.RMSprop), **torchs("RMSprop", fused=False)},
-        "NAdam": {"ours": of(optimizers.NAdam), **torchs("NAdam", fused=False)},
-        "Lion": {
-            "ours": of(optimizers.Lion),
-            "pytorch_optimizer": of(pytorch_optimizer.Lion),
-            "timm": of(timm.Lion),
-        },
-        "AdaBelief": {
-            "ours": of(optimizers.AdaBelief),
-            "pytorch_optimizer": of(pytorch_optimizer.AdaBelief),
-            "timm": of(timm.AdaBelief),
-        },
-        "ADOPT": {
-            "ours": of(optimizers.ADOPT),
-            "pytorch_optimizer": of(pytorch_optimizer.ADOPT),
-            "timm": of(timm.Adopt),
-        },
-        "LAMB": {
-            "ours": of(optimizers.Lamb),
-            "pytorch_optimizer": of(pytorch_optimizer.Lamb),
-            "timm": of(timm.Lamb),
-        },
-        "Prodigy": {
-            "ours": of(optimizers.Prodigy),
-            "pytorch_optimizer": of(pytorch_optimizer.Prodigy),
-        },
+        "AdamW": {**adamw, "pytorch_optimizer (StableAdamW)": of(pytorch_optimizer.StableAdamW)},
+        "SGD, momentum": of_torch("SGD", fused=True, momentum=0.9),
+        "RMSprop": of_torch("RMSprop", fused=False),
+        "NAdam": of_torch("NAdam", fused=False),
+        "Lion": of_libraries("Lion", "Lion"),
+        "AdaBelief": of_libraries("AdaBelief", "AdaBelief"),
+        "ADOPT": of_libraries("ADOPT", "Adopt"),
+        "LAMB": of_libraries("Lamb", "Lamb"),
+        "Prodigy": of_libraries("Prodigy", ""),
     }
 
 
@@ -139,16 +128,16 @@ def timed(steps: Mapping[str, Step], rounds: int, block: int) -> dict[str, float
     return {name: statistics.median(values) * 1e6 for name, values in seconds.items()}
 
 
-def compare(rounds: int) -> list[dict[str, Any]]:
+def compare(rounds: int, cases: Sequence[str]) -> list[dict[str, Any]]:
     """Every comparison: case, algorithm, and microseconds a step by contender, ours first."""
     found = []
-    for case, shapes in MODELS.items():
+    for case, shapes in ((case, MODELS[case]) for case in cases if case in MODELS):
         block = 5 if case == "c" else 20
         for algorithm, contenders in drop_ins().items():
             steps = {name: make(weights(shapes)).step for name, make in contenders.items()}
             found.append({"case": case, "algorithm": algorithm, "us": timed(steps, rounds, block)})
             print_row(found[-1])
-    for name in ("adamw", "sgd"):
+    for name in ("adamw", "sgd") if "lanes" in cases else ():
         label = f"{RULES[name].class_name}, {LANES} lanes"
         found.append({"case": "lanes", "algorithm": label, "us": timed(lanes(name), rounds, 20)})
         print_row(found[-1])
@@ -177,12 +166,13 @@ def markdown(rows: list[Mapping[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--markdown", action="store_true", help="print the README's table too")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    rows = compare(arguments.rounds)
+    rows = compare(arguments.rounds, arguments.cases)
     if arguments.markdown:
         print(markdown(rows))
     if arguments.output:

@@ -16,9 +16,11 @@ _OPERATORS = ("nms", "qnms")
 
 
 def timm_optim() -> Any:
-    """Return the module `timm.optim`."""
+    """Return the module `timm.optim`, None where timm is not installed (the extra `bench`)."""
     try:
         return importlib.import_module("timm.optim")
+    except ModuleNotFoundError:
+        return None
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
