@@ -6,8 +6,9 @@
 
 Every rule of `RULES` has its drop-in class here, under the rule's `class_name`.
 
-`ALGORITHMS`, `RULES`, `SCHEDULES`, `Hyper`, `Rule`, `Schedule` and `search_space` come without
-torch, whose import takes more than a second; the other names bring it in on first use.
+`ALGORITHMS`, `AVERAGES`, `RULES`, `SCHEDULES`, `Average`, `Hyper`, `Rule`, `Schedule` and
+`search_space` come without torch, whose import takes more than a second; the other names bring it
+in on first use.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from optimizers.averaging import AVERAGES, Average
 from optimizers.handover import ALGORITHMS, Algorithm
 from optimizers.hyper import Hyper
 from optimizers.rule import Rule
@@ -27,17 +29,21 @@ if TYPE_CHECKING:
     from optimizers.drop_in import build_optimizer
     from optimizers.lanes import LaneOptimizer
     from optimizers.lr_scheduler import ScheduleLR, build_scheduler
+    from optimizers.weight_average import WeightAverage
 
 __all__ = [
     "ALGORITHMS",
+    "AVERAGES",
     "RULES",
     "SCHEDULES",
     "Algorithm",
+    "Average",
     "Hyper",
     "LaneOptimizer",
     "Rule",
     "Schedule",
     "ScheduleLR",
+    "WeightAverage",
     "build_optimizer",
     "build_scheduler",
     "search_space",
@@ -46,6 +52,7 @@ __all__ = [
 _NEEDS_TORCH = {
     "LaneOptimizer": "lanes",
     "ScheduleLR": "lr_scheduler",
+    "WeightAverage": "weight_average",
     "build_optimizer": "drop_in",
     "build_scheduler": "lr_scheduler",
 }

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from optimizers.hyper import Hyper, check_hypers
 
@@ -31,6 +31,14 @@ class Average(ABC):
     paper: str = field(compare=False)
     hypers: Mapping[str, Hyper] = field(compare=False)
 
+    moves_lr: ClassVar[bool] = False
+    """Is `lr_factor` another one than the schedule's?"""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line."""
+        return (self.__doc__ or "").partition("\n")[0]
+
     @abstractmethod
     def weight(self, t: Tensor, total: Tensor, n: Tensor, h: Mapping[str, Tensor]) -> Tensor:
         """The share of the weights after update `t` (from 1) in the average; 0: not taken.
@@ -48,6 +56,11 @@ class Average(ABC):
         """What multiplies lr in the update after `t` updates; `scheduled` is the schedule's."""
         del total, h
         return scheduled(t)
+
+    def schedule_step(self, t: Tensor, total: Tensor, h: Mapping[str, Tensor]) -> Tensor:
+        """The step that the schedule is at, after `t` updates."""
+        del total, h
+        return t
 
     def start_step(self, total: Tensor, h: Mapping[str, Tensor]) -> Tensor:
         """After so many updates the averaging begins."""
@@ -78,6 +91,8 @@ class Swa(Average):
     torch.optim.swa_utils' AveragedModel and SWALR.
     """
 
+    moves_lr: ClassVar[bool] = True
+
     def weight(self, t: Tensor, total: Tensor, n: Tensor, h: Mapping[str, Tensor]) -> Tensor:
         since = t - self.start_step(total, h)
         taken = (since >= 0) & (since % h["frequency"] == 0)
@@ -94,7 +109,11 @@ class Swa(Average):
         length = (h["anneal"] * total).round()
         done = (t - start + (length == 0)) / length.clamp(min=1)
         share = (1 - (math.pi * done.clamp(0, 1)).cos()) / 2
-        return scheduled(t.minimum(start)) * (1 - share) + h["swa_lr"] * share
+        standing = scheduled(self.schedule_step(t, total, h))
+        return standing * (1 - share) + h["swa_lr"] * share
+
+    def schedule_step(self, t: Tensor, total: Tensor, h: Mapping[str, Tensor]) -> Tensor:
+        return t.minimum(self.start_step(total, h))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +132,10 @@ class Ema(Average):
     """
 
     warmup: bool = False
+
+    @property
+    def summary(self) -> str:
+        return super().summary.rstrip(".") + ("; at first of fewer." if self.warmup else ".")
 
     def weight(self, t: Tensor, total: Tensor, n: Tensor, h: Mapping[str, Tensor]) -> Tensor:
         decay = h["decay"].minimum((1 + n) / (10 + n)) if self.warmup else h["decay"]

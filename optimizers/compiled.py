@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from optimizers.rule import Rule
 
-Body = Callable[[Tensor, Tensor, Mapping[str, Tensor], Mapping[str, Tensor]], None]
+Body = Callable[[Tensor, Tensor, Mapping[str, Tensor], Mapping[str, Tensor], Tensor | None], None]
 
 # Measured by benchmarks/optimizers.py on one CPU thread: a compiled step saves 0.8 to 1.8 ns a
 # number; the first compilation of a process takes 15 s, each further one about 1 s.
@@ -35,11 +35,17 @@ def compilation_pays(rule: Rule, numbers: int, steps: int) -> bool:
 
 @cache
 def _compiled(rule: Rule, shape: torch.Size) -> Body:
-    def body(p: Tensor, g: Tensor, s: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+    def body(
+        p: Tensor,
+        g: Tensor,
+        s: Mapping[str, Tensor],
+        c: Mapping[str, Tensor],
+        active: Tensor | None,
+    ) -> None:
         new, state = rule.stepped(p, rule.gradient(p, g, c), s, c)
-        p.copy_(new)
+        p.copy_(new if active is None else new.where(active, p))
         for buffer, value in state.items():
-            s[buffer].copy_(value)
+            s[buffer].copy_(value if active is None else value.where(active, s[buffer]))
 
     # torch counts recompilations by code object, and stops at eight: each body has its own
     body.__code__ = body.__code__.replace(co_name=f"{rule.name}_{'x'.join(map(str, shape))}")
@@ -51,16 +57,23 @@ _eager: set[Rule] = set()
 
 
 def step_compiled(
-    rule: Rule, p: Tensor, g: Tensor, s: Mapping[str, Tensor], c: Mapping[str, Tensor]
+    rule: Rule,
+    p: Tensor,
+    g: Tensor,
+    s: Mapping[str, Tensor],
+    c: Mapping[str, Tensor],
+    active: Tensor | None,
 ) -> bool:
-    """One update of parameter and state in place; False where it cannot be compiled here.
+    """One update of parameter and state in place, of the rows that are `active` (bool [k]).
+
+    False where it cannot be compiled here.
 
     Then nothing has changed, a warning says why, and it is not tried again for this rule.
     """
     if rule in _eager:
         return False
     try:
-        _compiled(rule, p.shape)(p, g, s, c)
+        _compiled(rule, p.shape)(p, g, s, c, None if active is None else active.unsqueeze(-1))
     except TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         text = f"{rule.name} cannot be compiled here and goes on eagerly: {reason}"

@@ -24,18 +24,24 @@ class Rows:
     def __init__(self, rule: Rule, lanes: Sequence[int], like: Tensor, shapes: Any) -> None:
         self.rule = rule
         self.lanes = list(lanes)
-        self._like, self._shapes = like, [tuple(shape) for shape in shapes]
+        self._like, self._size = like.new_empty(0), like.shape[1]
+        self._shapes = [tuple(shape) for shape in shapes]
         k = len(self.lanes)
-        if rule.by_weight:
-            self.buffers = {
-                buffer: [
-                    like.new_zeros(k, *rule.buffer_shape(buffer, shape)) for shape in self._shapes
-                ]
-                for buffer in rule.buffers
-            }
-        else:
-            self.buffers = {buffer: [like.new_zeros(k, like.shape[1])] for buffer in rule.buffers}
+        whole = self._shapes if rule.by_weight else [(self._size,)]
+        self.buffers = {
+            buffer: [self._like.new_zeros(k, *rule.buffer_shape(buffer, shape)) for shape in whole]
+            for buffer in rule.buffers
+        }
         self.numbers = {name: self._first(value, k) for name, value in rule.lane_buffers.items()}
+        self._places: tuple[list[int], Tensor] | None = None
+
+    @property
+    def index(self) -> Tensor:
+        """The lanes as a tensor, made again only when they have changed."""
+        if self._places is None or self._places[0] != self.lanes:
+            made = torch.tensor(self.lanes, dtype=torch.long, device=self._like.device)
+            self._places = list(self.lanes), made
+        return self._places[1]
 
     def step(
         self,
@@ -51,7 +57,7 @@ class Rows:
 
         A `compiled` step writes into `p` and returns it.
         """
-        if compiled and active is None and self._step_compiled(p, g, h, t):
+        if compiled and self._step_compiled(p, g, h, t, active):
             return p
         pieces = self._pieces(p, g, cut)
         iterator, numbers = advance(self.rule, pieces, {**h, **self.numbers}, t, _rows)
@@ -67,16 +73,21 @@ class Rows:
             parts[:] = [s[buffer] for _, s in stepped]
         return _joined([new for new, _ in stepped])
 
-    def _step_compiled(self, p: Tensor, g: Tensor, h: Mapping[str, Tensor], t: Tensor) -> bool:
+    def _step_compiled(
+        self, p: Tensor, g: Tensor, h: Mapping[str, Tensor], t: Tensor, active: Tensor | None
+    ) -> bool:
         from optimizers.compiled import can_compile, step_compiled
 
         if not can_compile(self.rule):
             return False
         c = self.rule.scalars({**h, **self.numbers}, t)
         buffers = {buffer: part for buffer, (part,) in self.buffers.items()}
-        if not step_compiled(self.rule, p, g, buffers, _rows(c, p)):
+        if not step_compiled(self.rule, p, g, buffers, _rows(c, p), active):
             return False
-        self.numbers = {name: c[name] for name in self.numbers}
+        new = {name: c[name] for name in self.numbers}
+        if active is not None:
+            new = {name: _kept(active, new[name], old) for name, old in self.numbers.items()}
+        self.numbers = new
         return True
 
     def averaged(self, p: Tensor, h: Mapping[str, Tensor], cut: Cut) -> Tensor:
@@ -89,7 +100,8 @@ class Rows:
 
     def take(self, rows: Sequence[int]) -> Rows:
         """These rows (places in `lanes`) with their state, as copies, in this order."""
-        taken = Rows(self.rule, [self.lanes[row] for row in rows], self._like, self._shapes)
+        lanes = [self.lanes[row] for row in rows]
+        taken = Rows(self.rule, lanes, self._like.new_empty(1, self._size), self._shapes)
         index = torch.tensor(rows, dtype=torch.long, device=self._like.device)
         for buffer, parts in self.buffers.items():
             taken.buffers[buffer] = [part.index_select(0, index) for part in parts]
@@ -97,34 +109,41 @@ class Rows:
             taken.numbers[name] = values.index_select(0, index)
         return taken
 
-    def add_fresh(self, lane: int) -> None:
-        """One more lane, its state as new."""
-        fresh = Rows(self.rule, [lane], self._like, self._shapes)
-        self.lanes.append(lane)
+    def forget(self, lane: int) -> None:
+        """Make the state of a lane as new."""
+        row = self.lanes.index(lane)
+        fresh = Rows(self.rule, [lane], self._like.new_empty(1, self._size), self._shapes)
         for buffer, parts in self.buffers.items():
-            pairs = zip(parts, fresh.buffers[buffer], strict=True)
-            parts[:] = [torch.cat([old, new]) for old, new in pairs]
-        for name, values in self.numbers.items():
-            self.numbers[name] = torch.cat([values, fresh.numbers[name]])
+            for part, new in zip(parts, fresh.buffers[buffer], strict=True):
+                part[row] = new[0]
+        for name, values in fresh.numbers.items():
+            self.numbers[name] = self.numbers[name].index_copy(
+                0, torch.tensor([row], device=values.device), values
+            )
+
+    def with_fresh(self, lane: int) -> Rows:
+        """These rows and one more lane at its place in the order, its state as new."""
+        lanes = sorted([*self.lanes, lane])
+        both = Rows(self.rule, lanes, self._like.new_empty(1, self._size), self._shapes)
+        index = torch.tensor([lanes.index(own) for own in self.lanes], device=self._like.device)
+        for buffer, parts in both.buffers.items():
+            for part, old in zip(parts, self.buffers[buffer], strict=True):
+                part.index_copy_(0, index, old)
+        for name, values in both.numbers.items():
+            values.index_copy_(0, index, self.numbers[name])
+        return both
 
     def state_dict(self) -> dict[str, Any]:
         """The state of all rows, as copies."""
         return {
-            "rule": self.rule.name,
+            "rule": said(self.rule),
             "lanes": list(self.lanes),
             "buffers": {b: [part.clone() for part in parts] for b, parts in self.buffers.items()},
             "numbers": {name: values.clone() for name, values in self.numbers.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same rule and lanes.
-
-        Raises:
-            ValueError: it is of another rule or of other lanes.
-        """
-        for key, own in (("rule", self.rule.name), ("lanes", self.lanes)):
-            if state[key] != own:
-                raise ValueError(f"{key} = {state[key]!r} in the loaded state, here it is {own!r}")
+        """Go on from a `state_dict` of the same rule and lanes."""
         for buffer, parts in self.buffers.items():
             for part, saved in zip(parts, state["buffers"][buffer], strict=True):
                 part.copy_(saved)
@@ -151,6 +170,12 @@ def _joined(parts: list[Tensor]) -> Tensor:
     """[k, *shape] each -> [k, P]."""
     rows = [part.reshape(part.shape[0], -1) for part in parts]
     return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+
+
+def said(rule: Rule) -> str:
+    """A rule in words that a state of another one has not: name and switches."""
+    switches = ", ".join(f"{switch}={getattr(rule, switch)}" for switch in rule.options)
+    return f"{rule.name} ({switches})"
 
 
 def _rows(c: Mapping[str, Any], p: Tensor) -> dict[str, Any]:

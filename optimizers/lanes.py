@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from optimizers.clipping import clip_by_norm, clip_by_value
-from optimizers.lane_rows import Rows
+from optimizers.lane_rows import Rows, said
 from optimizers.rule import Rule
 
 
@@ -59,6 +59,8 @@ class LaneOptimizer:
         rules = [rule] * lanes if isinstance(rule, Rule) else list(rule)
         if len(rules) != lanes:
             raise ValueError(f"{len(rules)} rules for {lanes} lanes; give one, or one a lane")
+        if flat.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"flat is {flat.dtype}; lanes hold float32 or float64 weights")
         self.flat, self.shapes = flat, [tuple(shape) for shape in shapes]
         self.params = cut(flat, shapes)
         self.steps = torch.zeros(lanes, dtype=torch.float64, device=flat.device)
@@ -67,12 +69,10 @@ class LaneOptimizer:
             Rows(own, [lane for lane in range(lanes) if rules[lane] == own], flat, self.shapes)
             for own in dict.fromkeys(rules)
         ]
-        self._check_names(rules, hypers)
-        columns = {name: column.tolist() for name, column in hypers.items()}
+        columns = self._columns(rules, hypers)
         for lane, own in enumerate(rules):
             chosen = {n: values[lane] for n, values in columns.items() if n in own.hypers}
-            if chosen:
-                own.check(chosen)
+            own.check(chosen)
             self._set(lane, own, chosen)
 
     @property
@@ -97,6 +97,8 @@ class LaneOptimizer:
         `lr_factor` and `decay_factor` [K] multiply each lane's lr and weight_decay. `clip_value`
         and `clip_norm` [K] bound each number and each lane's norm of the gradient (inf: not).
         """
+        if grad.shape != self.flat.shape:
+            raise ValueError(f"grad is {list(grad.shape)}, flat is {list(self.flat.shape)}")
         if clip_value is not None:
             grad = clip_by_value(grad, clip_value)
         if clip_norm is not None:
@@ -148,17 +150,14 @@ class LaneOptimizer:
         Raises:
             ValueError: a hyperparameter that the rule has not, or an invalid value.
         """
+        self._check_lanes([lane])
         old = next(rows for rows in self.rows if lane in rows.lanes)
         rule = old.rule if rule is None else rule
         rule.check(hypers)
-        others = [row for row, own in enumerate(old.lanes) if own != lane]
-        self.rows[self.rows.index(old)] = old.take(others)
-        home = next((rows for rows in self.rows if rows.rule == rule), None)
-        if home is None:
-            self.rows.append(Rows(rule, [lane], self.flat, self.shapes))
+        if rule == old.rule:
+            old.forget(lane)
         else:
-            home.add_fresh(lane)
-        self.rows = [rows for rows in self.rows if rows.lanes]
+            self._move(lane, old, rule)
         self._set(lane, rule, hypers)
         self.steps[lane] = 0
 
@@ -169,13 +168,14 @@ class LaneOptimizer:
         Raises:
             ValueError: a lane that there is not, or one twice.
         """
-        known = range(len(self.steps))
-        if len(set(lanes)) != len(lanes) or not set(lanes) <= set(known):
-            raise ValueError(f"lanes = {list(lanes)!r}; each of 0..{known[-1]} at most once")
+        self._check_lanes(lanes)
         place = {lane: new for new, lane in enumerate(lanes)}
         kept = []
         for rows in self.rows:
-            chosen = [row for row, lane in enumerate(rows.lanes) if lane in place]
+            chosen = sorted(
+                (row for row, lane in enumerate(rows.lanes) if lane in place),
+                key=lambda row: place[rows.lanes[row]],
+            )
             if chosen:
                 taken = rows.take(chosen)
                 taken.lanes = [place[lane] for lane in taken.lanes]
@@ -202,13 +202,14 @@ class LaneOptimizer:
         Raises:
             ValueError: it is of other rules or lanes.
         """
-        if len(state["rows"]) != len(self.rows):
-            raise ValueError(f"{len(state['rows'])} rules in the state, here {len(self.rows)}")
-        for rows, saved in zip(self.rows, state["rows"], strict=True):
-            rows.load_state_dict(saved)
+        saved = {(own["rule"], *own["lanes"]): own for own in state["rows"]}
+        here = {(said(rows.rule), *rows.lanes): rows for rows in self.rows}
+        if saved.keys() != here.keys():
+            raise ValueError(f"rules and lanes in the state: {list(saved)}, here: {list(here)}")
+        for key, rows in here.items():
+            rows.load_state_dict(saved[key])
         self.steps.copy_(state["steps"])
-        for name, values in self.hypers.items():
-            values.copy_(state["hypers"][name])
+        self.hypers = {name: values.to(self.steps) for name, values in state["hypers"].items()}
 
     def _set(self, lane: int, rule: Rule, values: Mapping[str, float]) -> None:
         for name in {*self.hypers, *rule.hypers}:
@@ -217,17 +218,35 @@ class LaneOptimizer:
             default = rule.hypers[name].default if name in rule.hypers else nan
             self.hypers[name][lane] = values.get(name, default)
 
-    def _check_names(self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]) -> None:
+    def _move(self, lane: int, old: Rows, rule: Rule) -> None:
+        """Take a lane from its rows to those of another rule."""
+        others = [row for row, own in enumerate(old.lanes) if own != lane]
+        rest = [rows for rows in self.rows if rows is not old and rows.rule != rule]
+        home = next((rows for rows in self.rows if rows.rule == rule), None)
+        new = Rows(rule, [lane], self.flat, self.shapes) if home is None else home.with_fresh(lane)
+        self.rows = [*rest, *([old.take(others)] if others else []), new]
+
+    def _columns(
+        self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]
+    ) -> dict[str, list[float]]:
         known = {name for rule in rules for name in rule.hypers}
-        for name in hypers:
+        for name, column in hypers.items():
             if name not in known:
                 rules[0].check({name: nan})
+            if column.shape != self.steps.shape:
+                text = f"{name} has the shape {list(column.shape)}"
+                raise ValueError(f"{text}; it must have a number a lane, [{len(self.steps)}]")
+        return {name: column.tolist() for name, column in hypers.items()}
+
+    def _check_lanes(self, lanes: Sequence[int]) -> None:
+        known = range(len(self.steps))
+        if not lanes or len(set(lanes)) != len(lanes) or not set(lanes) <= set(known):
+            text = f"lanes = {list(lanes)!r} is invalid"
+            raise ValueError(f"{text}; give lanes of 0..{known[-1]}, each at most once")
 
     def _index(self, rows: Rows) -> Tensor | None:
         """The rows' places in the buffer; None where they are all of it, in order."""
-        if rows.lanes == list(range(len(self.steps))):
-            return None
-        return torch.tensor(rows.lanes, dtype=torch.long, device=self.flat.device)
+        return None if rows.lanes == list(range(len(self.steps))) else rows.index
 
     def _cut(self, rows: Tensor) -> tuple[Tensor, ...]:
         return cut(rows, self.shapes)

@@ -46,6 +46,7 @@ class LookaheadRule(Rule):
     def __post_init__(self) -> None:
         for name in (*_TRAITS, *self.inner.switches):
             object.__setattr__(self, name, getattr(self.inner, name))
+        object.__setattr__(self, "copies", (*self.inner.copies, "slow"))
 
     @property
     def buffers(self) -> tuple[str, ...]:

@@ -72,6 +72,8 @@ class Rule(ABC):
     shaped: ClassVar[bool] = False
     measures: ClassVar[bool] = False
     averages: ClassVar[bool] = False
+    copies: ClassVar[tuple[str, ...]] = ()
+    """Buffers that hold the weight itself, as it was before its first update."""
     scheduled: ClassVar[tuple[str, ...]] = ("lr",)
     """The knobs that a learning-rate schedule multiplies."""
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
@@ -173,8 +175,15 @@ class Rule(ABC):
 
     @property
     def options(self) -> Mapping[str, tuple[object, ...]]:
-        """Every static switch and its allowed values: the algorithm's own, then the common."""
-        return {**self.switches, **COMMON_SWITCHES}
+        """Every static switch and its allowed values: the algorithm's own, then the common.
+
+        A rule with averages of its own weights is not `cautious`: they would be of other steps
+        than those that are made.
+        """
+        found = {**self.switches, **COMMON_SWITCHES}
+        if self.averages:
+            del found["cautious"]
+        return found
 
     def switched(self, switches: Mapping[str, object]) -> Self:
         """This rule with other static switches.
@@ -187,7 +196,7 @@ class Rule(ABC):
             if allowed is None:
                 known = ", ".join(self.options)
                 raise ValueError(f"{self.name} has no switch '{switch}'. Known: {known}")
-            if value not in allowed:
+            if not any(type(value) is type(each) and value == each for each in allowed):
                 choices = ", ".join(map(str, allowed))
                 raise ValueError(f"{switch} = {value!r} is invalid; it must be one of {choices}")
         values: dict[str, Any] = dict(switches)

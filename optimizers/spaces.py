@@ -1,10 +1,11 @@
-"""The default search space of each algorithm and schedule, read off its Hypers."""
+"""The default search space of each algorithm, schedule and average, read off its Hypers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from optimizers.averaging import AVERAGES, Average
 from optimizers.handover import Algorithm
 from optimizers.hyper import Hyper
 from optimizers.names import lookup
@@ -35,11 +36,11 @@ def with_decay(algorithm: Algorithm, decay: str | None) -> Mapping[str, Hyper]:
 
 
 def search_space(name: str) -> Mapping[str, Hyper]:
-    """The Hypers of the algorithm or schedule `name` that a sweep searches when told nothing else.
+    """The Hypers of the algorithm, schedule or average `name` that a sweep searches by default.
 
     Raises:
-        ValueError: no algorithm or schedule has this name.
+        ValueError: none of them has this name.
     """
-    owners: dict[str, Rule | Schedule] = {**RULES, **SCHEDULES}
-    hypers = lookup(owners, "optimizer or schedule", name).hypers
+    owners: dict[str, Rule | Schedule | Average] = {**RULES, **SCHEDULES, **AVERAGES}
+    hypers = lookup(owners, "optimizer, schedule or average", name).hypers
     return {knob: hyper for knob, hyper in hypers.items() if hyper.searched}

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
@@ -32,13 +32,13 @@ _RACES = ("already exists", "unique", "locked", "deadlock", "concurrently")
 
 
 class Inner:
-    """Optuna's cached storage and the engine below it.
+    """Optuna's storage and the engine below it.
 
     `with inner as storage:` marks this thread's transactions as writing ones.
     """
 
     def __init__(self, rdb: RDBStorage) -> None:
-        self.storage: BaseStorage = get_storage(rdb)
+        self.storage: BaseStorage = rdb
         self._rdb = rdb
         self._thread = threading.local()
         if rdb.engine.dialect.name == "sqlite":

@@ -1,8 +1,9 @@
 """The study DB as an Optuna storage, with writes of many trials in one transaction.
 
-Single calls go to Optuna's own cached `RDBStorage`, held inside and never subclassed:
-`optuna.create_study` would wrap a subclass in a second cache. Batch calls go to the same tables
-through SQLAlchemy Core (`studies.batches`). Each layer has its own engine.
+Single calls go to Optuna's own `RDBStorage`, held inside and never subclassed:
+`optuna.create_study` would wrap a subclass in a cache of its own. Batch calls go to the same tables
+through SQLAlchemy Core (`studies.batches`), and reads of trials too (`studies.mirror`). Each layer
+has its own engine.
 
     with open_storage("sqlite:///sweeps.db") as storage:
         study = optuna.create_study(storage=storage)
@@ -10,16 +11,19 @@ through SQLAlchemy Core (`studies.batches`). Each layer has its own engine.
 
 from __future__ import annotations
 
+import copy
+import json
 import threading
 import weakref
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from optuna.storages import BaseStorage
 
-from studies import batches, setup
-from studies.database import check_file, make_engine, parse_url, shown
+from studies import batches, setup, tables
+from studies.database import check_file, make_engine, parse_url, shown, writing
+from studies.mirror import Mirror
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -71,6 +75,7 @@ class StudyStorage(BaseStorage):
         self.url = parse_url(url)
         check_file(self.url, create=create)
         self.engine = make_engine(self.url)
+        self._mirror = Mirror(self.engine)
         self._optuna: setup.Inner | None = None
         self._lock = threading.Lock()
         # `optuna.create_study(storage=open_storage(url))` never closes what it was given.
@@ -123,6 +128,19 @@ class StudyStorage(BaseStorage):
         """Ends trials; returns the ids refused (`batches.finish`)."""
         return batches.finish(self.engine, outcomes)
 
+    def set_system_attrs(self, attrs: Mapping[int, Mapping[str, Any]]) -> set[int]:
+        """Sets system attributes of trials by id; returns the ids refused, as they do not run."""
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for trial_id, values in attrs.items()
+            for key, value in values.items()
+        ]
+        with writing(self.engine).begin() as connection:
+            running = batches._lock_running(connection, attrs.keys())
+            kept = [row for row in rows if row["trial_id"] in running]
+            batches._upsert(connection, tables.system_attrs, ("trial_id", "key"), kept)
+        return attrs.keys() - running
+
     def hand_back(self, study_id: int, trial_ids: Collection[int] | None = None) -> list[int]:
         """RUNNING trials become WAITING; returns their numbers (`batches.hand_back`)."""
         return batches.hand_back(self.engine, study_id, trial_ids)
@@ -138,6 +156,7 @@ class StudyStorage(BaseStorage):
     def delete_study(self, study_id: int) -> None:
         with self._write() as inner:
             inner.delete_study(study_id)
+        self._mirror.forget(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._write() as inner:
@@ -203,7 +222,7 @@ class StudyStorage(BaseStorage):
         return self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self.inner.get_trial(trial_id)
+        return self._mirror.trial(trial_id)
 
     def get_all_trials(
         self,
@@ -211,10 +230,10 @@ class StudyStorage(BaseStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        return self.inner.get_all_trials(study_id, deepcopy, states)
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return self.inner.get_best_trial(study_id)
+        trials = self._mirror.trials(study_id)
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def remove_session(self) -> None:
         self._inner().remove_session()

@@ -15,7 +15,8 @@ class Config:
     """Every knob of one trial with its effective value (`beta1`, never `one_minus_beta1`).
 
     `switches` are the optimizer's static switches (`nesterov`, ...); `task_args` are the factory's
-    keyword arguments that the sweep file sets or searches.
+    keyword arguments that the sweep file sets or searches. `average` is `none` or the name of one,
+    whose knobs are `average_hypers`.
     """
 
     optimizer: str
@@ -27,17 +28,27 @@ class Config:
     epochs: int
     batch_size: int
     task_args: Mapping[str, Any] = field(default_factory=dict)
+    average_hypers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What was chosen, as people call it: `adamw x cosine`, `adamw x cosine x swa`."""
+        average = () if self.average == "none" else (self.average,)
+        return " x ".join((self.optimizer, self.schedule, *average))
 
     def flat(self) -> dict[str, Scalar]:
         """Return one name -> scalar mapping, as MLflow and the leaderboard show it.
 
         A name that an earlier owner has already taken gets its own owner's in front
-        (`plateau.threshold`, `task.lr`); a value that is not a scalar becomes its JSON text.
+        (`plateau.threshold`, `task.lr`), an average's knobs always do (`swa.start`); a value that
+        is not a scalar becomes its JSON text.
         """
         flat: dict[str, Scalar] = {"optimizer": self.optimizer, **self.hypers, **self.switches}
         flat["schedule"] = self.schedule
         flat |= _apart(self.schedule_hypers, self.schedule, flat)
-        flat |= {"average": self.average, "epochs": self.epochs, "batch_size": self.batch_size}
+        flat["average"] = self.average
+        flat |= {f"{self.average}.{name}": value for name, value in self.average_hypers.items()}
+        flat |= {"epochs": self.epochs, "batch_size": self.batch_size}
         return flat | _apart(self.task_args, "task", flat)
 
     def to_json(self) -> dict[str, Any]:
@@ -46,7 +57,7 @@ class Config:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Config:
-        """Read back what `to_json` wrote."""
+        """Read back what `to_json` wrote; what it did not write yet has its default."""
         return cls(**stored)
 
 

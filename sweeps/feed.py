@@ -24,6 +24,7 @@ from sweeps.budget import Budget
 from sweeps.config import Config
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.progress import Progress, Running
+from sweeps.pruning import stopped
 
 FAILURES_IN_A_ROW = 5
 DRAINED = "drained"
@@ -115,6 +116,7 @@ class StudyFeed:
             reason = self._reason_to_stop(point)
             if reason is not None:
                 self._stops.setdefault(point.number, reason)
+        self._prune(points)
         self._changed()
         return {point.number for point in points if point.number in self._stops}
 
@@ -159,8 +161,7 @@ class StudyFeed:
         self._curves[number] = {}
         if frozen.user_attrs.get("origin") == "baseline":
             self._unprunable.add(number)
-        label = f"{config.optimizer} x {config.schedule}"
-        self._progress.running[number] = Running(label, config.epochs)
+        self._progress.running[number] = Running(config.title, config.epochs)
         return Trial(number, config, self._seeds(number))
 
     def _seeds(self, number: int) -> tuple[int, ...]:
@@ -179,14 +180,19 @@ class StudyFeed:
             return DRAINED
         if point.seconds >= self._rules.trial_seconds:
             return f"{self._rules.trial_seconds:.0f} s of training (budget.trial_time)"
-        if point.diverged or point.number in self._unprunable:
-            return None
-        if point.epoch < self._rules.min_epochs:
-            return None
-        frozen = self._storage.get_trial(self._ids[point.number])
-        if self._study.pruner.prune(self._study, frozen):
-            return f"pruned at epoch {point.epoch}"
         return None
+
+    def _prune(self, points: Sequence[Point]) -> None:
+        epochs = {
+            point.number: point.epoch
+            for point in points
+            if not point.diverged
+            and point.epoch >= self._rules.min_epochs
+            and point.number not in self._stops
+            and point.number not in self._unprunable
+        }
+        for number in stopped(self._study, self._storage, list(epochs)):
+            self._stops[number] = f"pruned at epoch {epochs[number]}"
 
     def _stopped(self, outcome: Outcome, reason: str) -> bool:
         return outcome.ending is Ending.STOPPED and self._stops.get(outcome.number) == reason

@@ -90,7 +90,20 @@ def _first_task(spec: Spec, tasks: Tasks) -> Task:
             + (f"; did you mean '{near}'?" if near else ".")
             + f" Measured: {', '.join(names)}"
         )
+    _check_raw_names(spec, task)
     return task
+
+
+def _check_raw_names(spec: Spec, task: Task) -> None:
+    """Refuse a metric that has the name of another one's raw curve, which averaged trials have."""
+    known = [entry.get("average", "none") for entry in (spec.baseline or {}, *spec.enqueue)]
+    averages = sorted({*spec.average, *known} - {"none"})
+    taken = [name for name in ("loss", *task.metrics) if f"{name}_raw" in task.metrics]
+    if averages and taken:
+        raise UserError(
+            f"{spec.path}: metric '{taken[0]}_raw' of task '{spec.task}' has the name under which "
+            f"average {averages[0]} shows '{taken[0]}' of the raw weights; rename the metric"
+        )
 
 
 def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
+from sweeps.config import Config
+
 if TYPE_CHECKING:
-    from sweeps.config import Config
     from sweeps.launch import OpenSweep
 
 
@@ -36,13 +36,13 @@ def plan(sweep: OpenSweep) -> None:
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([sweep.spec.metric.name])
     there = Counter(
-        _key(trial.user_attrs["origin"], trial.user_attrs["config"])
+        _key(trial.user_attrs["origin"], Config.from_json(trial.user_attrs["config"]))
         for trial in study.get_trials(deepcopy=False)
         if trial.state != TrialState.FAIL and "config" in trial.user_attrs
     )
     flat = space.flat()
     for origin, config in planned(sweep):
-        key = _key(origin, config.to_json())
+        key = _key(origin, config)
         if there[key] > 0:
             there[key] -= 1
             continue
@@ -57,5 +57,5 @@ def plan(sweep: OpenSweep) -> None:
         )
 
 
-def _key(origin: str, config: Mapping[str, Any]) -> str:
-    return json.dumps([origin, config], sort_keys=True)
+def _key(origin: str, config: Config) -> str:
+    return json.dumps([origin, config.to_json()], sort_keys=True)

@@ -72,10 +72,10 @@ def _is_log(knob: Knob) -> bool:
 
 
 def schedule_curve(config: Config) -> list[float]:
-    """Return the factor on the learning rate at `STEPS` steps of a training."""
+    """Return the factor on the learning rate at `STEPS` steps of a training, with the average's."""
     import torch
 
-    from optimizers import SCHEDULES
+    from optimizers import AVERAGES, SCHEDULES
 
     def lane(value: float) -> torch.Tensor:
         return torch.tensor([float(value)], dtype=torch.float64)
@@ -84,8 +84,18 @@ def schedule_curve(config: Config) -> list[float]:
     values = {name: hyper.default for name, hyper in schedule.hypers.items()}
     hypers = {k: lane(v) for k, v in (values | dict(config.schedule_hypers)).items()}
     state = {name: lane(value) for name, value in schedule.initial_state.items()}
-    t = torch.arange(STEPS, dtype=torch.float64)
-    curve: list[float] = schedule.factor(t, lane(STEPS), hypers, state).expand(STEPS).tolist()
+    t, total = torch.arange(STEPS, dtype=torch.float64), lane(STEPS)
+
+    def scheduled(t: torch.Tensor) -> torch.Tensor:
+        return schedule.factor(t, total, hypers, state)
+
+    average = AVERAGES.get(config.average)
+    if average is None:
+        factor = scheduled(t)
+    else:
+        own = {name: lane(value) for name, value in config.average_hypers.items()}
+        factor = average.lr_factor(t, total, own, scheduled)
+    curve: list[float] = factor.expand(STEPS).tolist()
     return curve
 
 

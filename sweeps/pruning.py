@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PatientPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
+from optuna.pruners import BasePruner, NopPruner, PatientPruner
+
+from studies.rungs import (
+    AshaPruner,
+    BatchPruner,
+    BracketPruner,
+    Cells,
+    QuantilePruner,
+    Verdict,
+    worse,
 )
-from optuna.study import StudyDirection
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from studies import StudyStorage
     from sweeps.spec.models import EarlyTerminate
 
 
@@ -45,24 +47,32 @@ def make_pruner(rule: EarlyTerminate, epochs: int, min_epochs: int) -> BasePrune
     if rule.min_iter is not None or rule.max_iter is not None:
         return BandPruner(bands(rule, epochs), rule.eta, strict=rule.strict)
     makers: dict[str, Callable[[], BasePruner]] = {
-        "asha": lambda: SuccessiveHalvingPruner(
-            min_resource=min_epochs, reduction_factor=int(rule.eta)
-        ),
-        "hyperband": lambda: HyperbandPruner(
-            min_resource=min_epochs,
-            max_resource=max(epochs, min_epochs),
-            reduction_factor=int(rule.eta),
-        ),
-        "median": lambda: MedianPruner(
-            n_startup_trials=rule.startup_trials, n_warmup_steps=min_epochs
-        ),
-        "percentile": lambda: PercentilePruner(
-            rule.percentile, n_startup_trials=rule.startup_trials, n_warmup_steps=min_epochs
-        ),
+        "asha": lambda: AshaPruner(min_epochs, int(rule.eta)),
+        "hyperband": lambda: BracketPruner(min_epochs, max(epochs, min_epochs), int(rule.eta)),
+        "median": lambda: QuantilePruner(50.0, rule.startup_trials, min_epochs),
+        "percentile": lambda: QuantilePruner(rule.percentile, rule.startup_trials, min_epochs),
         "patience": lambda: _patient(rule.patience),
         "none": NopPruner,
     }
     return makers[rule.type]()
+
+
+def stopped(study: optuna.Study, storage: StudyStorage, numbers: Sequence[int]) -> set[int]:
+    """Return which of the trials the study's pruner stops, from one look at the study.
+
+    What it notes of the trials is written in one transaction.
+    """
+    pruner = study.pruner
+    if not numbers or isinstance(pruner, NopPruner):
+        return set()
+    trials = study.get_trials(deepcopy=False)
+    judged = [trials[number] for number in numbers]
+    if not isinstance(pruner, BatchPruner):
+        return {trial.number for trial in judged if pruner.prune(study, trial)}
+    verdicts = pruner.judge(study, trials, judged)
+    pairs = list(zip(judged, verdicts, strict=True))
+    storage.set_system_attrs({trial._trial_id: said.attrs for trial, said in pairs if said.attrs})
+    return {trial.number for trial, said in pairs if said.prune}
 
 
 def _patient(patience: int) -> PatientPruner:
@@ -86,7 +96,7 @@ def bands(rule: EarlyTerminate, epochs: int) -> tuple[int, ...]:
     )
 
 
-class BandPruner(BasePruner):
+class BandPruner(BatchPruner):
     """W&B's hyperband: at each band only the best 1/eta of the values logged there go on.
 
     A band b is reached with value number b + 1. The threshold is the value at place
@@ -97,27 +107,22 @@ class BandPruner(BasePruner):
     """
 
     def __init__(self, bands: tuple[int, ...], eta: float, *, strict: bool) -> None:
+        super().__init__()
         self._bands = bands
         self._eta = eta
         self._strict = strict
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        reached = [band for band in self._bands if band < len(trial.intermediate_values)]
-        if not reached:
-            return False
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        band = reached[-1]
-        own = sign * _logged(trial)[band]
-        values = sorted(
-            sign * curve[band]
-            for curve in map(_logged, study.get_trials(deepcopy=False))
-            if len(curve) > band
-        )
-        place = int(len(values) / self._eta)
-        threshold = values[max(place, 1) - 1] if self._strict else values[place]
-        return own > threshold
+    def _cells(self, study: optuna.Study, trial: FrozenTrial) -> Cells:
+        values = trial.intermediate_values
+        logged = [values[step] for step in sorted(values) if math.isfinite(values[step])]
+        return {band: logged[band] for band in self._bands if band < len(logged)}
 
-
-def _logged(trial: FrozenTrial) -> list[float]:
-    values = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    return [value for value in values if math.isfinite(value)]
+    def _judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        reached = self._cells(study, trial)
+        band = max((band for band in self._bands if band in reached), default=None)
+        if band is None:
+            return Verdict(prune=False)
+        column = self._columns.column(band)
+        place = int(len(column) / self._eta)
+        place = max(place, 1) - 1 if self._strict else place
+        return Verdict(worse(reached[band], column, place, study.direction))

@@ -11,6 +11,8 @@ from sweeps.config import Config
 from sweeps.engines.base import Objective
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from studies import StudyStorage
     from studies.rows import TrialRow
 
@@ -59,24 +61,46 @@ def objective(storage: StudyStorage, study_name: str) -> Objective:
 
 
 def python_code(config: Config, judged: Objective) -> str:
-    """Return the optimizer and the schedule as code to paste, under torch's names where it can."""
-    from optimizers import SCHEDULES
+    """Return the optimizer, the average and the schedule as code to paste.
+
+    They are under torch's names where they can be.
+    """
+    from optimizers import AVERAGES, SCHEDULES
 
     lines = [_optimizer_code(config)]
-    if config.schedule == "constant" and not any(config.schedule_hypers.values()):
-        return lines[0]
+    average = AVERAGES.get(config.average)
+    if average is not None:
+        lines += _average_code(config)
+    constant = config.schedule == "constant" and not any(config.schedule_hypers.values())
+    if constant and not (average and average.moves_lr):
+        return "\n".join(lines)
     feedback = SCHEDULES[config.schedule].feedback
-    knobs = [f"{name}={_literal(value)}" for name, value in config.schedule_hypers.items()]
-    if feedback and judged.maximize:
-        knobs.insert(0, "maximize=True")
+    arguments = [f"total_steps={config.epochs} * steps_per_epoch"]
+    arguments += ["maximize=True"] if feedback and judged.maximize else []
+    arguments += ["average=average"] if average and average.moves_lr else []
+    arguments += _arguments(config.schedule_hypers)
     lines.append(
         f'scheduler = optimizers.ScheduleLR(optimizer, "{config.schedule}", '
-        f"total_steps={config.epochs} * steps_per_epoch, {', '.join(knobs)})"
-        "  # step() after each optimizer step"
+        f"{', '.join(arguments)})  # step() after each optimizer step"
     )
     if feedback:
         lines.append(f"# after each evaluation: scheduler.observe(<{judged.name}>)")
     return "\n".join(lines)
+
+
+def _average_code(config: Config) -> list[str]:
+    total = f"total_steps={config.epochs} * steps_per_epoch"
+    arguments = ", ".join([total, *_arguments(config.average_hypers)])
+    return [
+        f'average = optimizers.WeightAverage(model, "{config.average}", {arguments})'
+        "  # update() after each optimizer step",
+        "# to evaluate: average.update_bn(<training batches>) where the model has BatchNorm, then",
+        "# within `with average.applied():`",
+    ]
+
+
+def _arguments(hypers: Mapping[str, float]) -> list[str]:
+    return [f"{name}={_literal(value)}" for name, value in hypers.items()]
 
 
 def _optimizer_code(config: Config) -> str:

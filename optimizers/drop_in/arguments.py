@@ -8,7 +8,10 @@ from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import Any
 
-from optimizers.rule import COMMON_SWITCHES, Rule
+from torch import Tensor
+
+from optimizers.rule import COMMON_SWITCHES, DECAYS, Rule
+from optimizers.spaces import with_decay
 
 _REFUSED = ("capturable", "differentiable")
 DECOUPLED = "decoupled_weight_decay"
@@ -78,12 +81,17 @@ def param_group(rule: Rule, params: Any, args: Any, kwargs: Mapping[str, Any]) -
     del values["params"]
     values.pop(DECOUPLED, None)
     if DECOUPLED in given:
+        if not isinstance(given[DECOUPLED], bool):
+            text = f"{DECOUPLED} = {given[DECOUPLED]!r} is invalid"
+            raise ValueError(f"{text}; it must be True or False")
         values["decay"] = "decoupled" if given[DECOUPLED] else "l2"
         if given.get("decay", values["decay"]) != values["decay"]:
             raise ValueError(
                 f"{DECOUPLED} = {given[DECOUPLED]!r} is invalid with decay = {given['decay']!r}; "
                 "give one of the two"
             )
+    if "weight_decay" not in given and values["decay"] in DECAYS:
+        values["weight_decay"] = with_decay(rule, values["decay"])["weight_decay"].default
     for name in _IGNORED:
         if values.pop(name) and name in _REFUSED:
             raise ValueError(
@@ -91,6 +99,34 @@ def param_group(rule: Rule, params: Any, args: Any, kwargs: Mapping[str, Any]) -
                 f"torch.optim's own class for {name}"
             )
     return values
+
+
+def check_group(rule: Rule, group: Mapping[str, Any]) -> None:
+    """Refuse invalid values in a param group.
+
+    Raises:
+        ValueError: names the argument, its value and what is allowed.
+    """
+    if not isinstance(group["maximize"], bool):
+        raise ValueError(f"maximize = {group['maximize']!r} is invalid; it must be True or False")
+    where = places(rule)
+    for key, names in rule.tuples.items():
+        value = group.get(key, names)
+        if not isinstance(value, tuple | list) or len(value) != len(names):
+            raise ValueError(f"{key} = {value!r} is invalid; it must hold {len(names)} numbers")
+    values = pick(rule, group)
+
+    def argument(name: str) -> str:
+        key, index = where[name]
+        return key if index is None else f"{key}[{index}]"
+
+    for name, value in values.items():
+        text = f"{argument(name)} = {value!r} is invalid"
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(f"{text}; a tensor must have one element")
+        if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+            raise ValueError(f"{text}; it must be a number")
+    rule.switched({name: group[name] for name in rule.options}).check(values, argument)
 
 
 def pick(rule: Rule, group: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,20 +31,19 @@ def fused_kernel(rule: Rule) -> Kernel | None:
     return _KERNELS.get(type(rule))
 
 
-def kernel_takes(params: Sequence[Tensor], states: Sequence[Mapping[str, Any]]) -> bool:
-    """Are all weights, and so their state, of one real dtype and on one device with kernels?"""
+def kernel_takes(params: Sequence[Tensor], columns: Sequence[Sequence[Tensor]]) -> bool:
+    """Are all weights of one real dtype, on one device with kernels, and their state like them?"""
     first = params[0]
     return (
         first.dtype in (torch.float32, torch.float64)
         and first.device.type in _DEVICES
         and all(p.dtype is first.dtype and p.device == first.device for p in params)
-        and all(p.is_contiguous() for p in params)
         and all(
-            value.is_contiguous()
-            for state in states
-            for value in state.values()
-            if isinstance(value, Tensor)
+            x.shape == p.shape and x.dtype is p.dtype and x.device == p.device
+            for column in columns
+            for p, x in zip(params, column, strict=True)
         )
+        and all(x.is_contiguous() for column in columns for x in column)
     )
 
 

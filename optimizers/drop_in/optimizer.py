@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from inspect import Signature
-from operator import is_, itemgetter
+from operator import itemgetter
 from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 
 from optimizers.advance import advance
-from optimizers.drop_in.arguments import param_group, pick, places
+from optimizers.drop_in.arguments import check_group, param_group, pick
 from optimizers.drop_in.averages import AveragingOptimizer
 from optimizers.drop_in.exchange import (
     adopt_group,
@@ -21,12 +20,14 @@ from optimizers.drop_in.exchange import (
     name_decoupled_decay,
     restore_precision,
 )
-from optimizers.drop_in.fused import fused_kernel, kernel_takes
-from optimizers.drop_in.pieces import Piece, new_state, pieces_of
+from optimizers.drop_in.fused import fused_kernel
+from optimizers.drop_in.pieces import new_state
+from optimizers.drop_in.work import Work
 from optimizers.rule import Rule
 
 LANE_STATE = "lane_state"
 """Where a param group keeps what a rule that measures knows of the group as a whole."""
+_step_of = itemgetter("step")
 
 
 @cache
@@ -37,24 +38,6 @@ def _switched(rule: Rule, values: tuple[object, ...]) -> Rule:
 @cache
 def _reader(rule: Rule) -> Callable[[Mapping[str, Any]], tuple[object, ...]]:
     return itemgetter(*rule.options)
-
-
-@dataclass
-class _Group:
-    """What one step of a param group found and the next one takes over, if it still holds."""
-
-    params: list[Tensor]
-    states: list[dict[str, Any]]
-    home: Mapping[Any, Any]
-    uniform: bool
-    pieces: dict[int, tuple[list[Tensor], list[Piece]]] = field(default_factory=dict)
-
-    def holds(self, params: list[Tensor], home: Any) -> bool:
-        return (
-            self.home is home
-            and len(self.params) == len(params) <= len(home)
-            and all(map(is_, self.params, params))
-        )
 
 
 _Cohort = tuple[list[Tensor], list[Tensor], list[dict[str, Any]]]
@@ -81,7 +64,7 @@ class RuleOptimizer(AveragingOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, with own values of any argument; they are checked here."""
         adopt_group(param_group)
-        self._check({**self.defaults, **param_group})
+        check_group(self.rule, {**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     @overload
@@ -103,8 +86,12 @@ class RuleOptimizer(AveragingOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for index, group in enumerate(self.param_groups):
-            self._update(index, group)
+        found = [self._with_gradients(group) for group in self.param_groups]
+        for index, (group, (params, grads, contiguous)) in enumerate(
+            zip(self.param_groups, found, strict=True)
+        ):
+            if params:
+                self._update(index, group, params, grads, contiguous)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,7 +110,8 @@ class RuleOptimizer(AveragingOptimizer):
             handle.remove()
         restore_precision(self, seen[0])
 
-    def _update(self, index: int, group: dict[str, Any]) -> None:
+    def _with_gradients(self, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor], bool]:
+        """The weights that have gradients, these, and whether they are contiguous."""
         params: list[Tensor] = group["params"]
         grads: list[Any] = [p.grad for p in params]
         try:
@@ -135,45 +123,57 @@ class RuleOptimizer(AveragingOptimizer):
         if not contiguous and any(g.layout is not torch.strided for g in grads):
             name = type(self).__name__
             raise RuntimeError(f"{name} does not support sparse gradients; make them dense first")
-        if not params:
-            return
+        return params, grads, contiguous
+
+    def _update(
+        self,
+        index: int,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        contiguous: bool,
+    ) -> None:
         rule, hypers = self._rule_of(group), self._hypers_of(group)
-        found = self._group(index, rule, params)
+        if not contiguous:
+            pairs = zip(params, grads, strict=True)
+            grads = [g.contiguous() if p.is_contiguous() else g for p, g in pairs]
+        cohort = (params, grads, self._states_of(rule, params))
         if rule.measures:
-            self._measured(found, rule, group, hypers, grads)
+            self._measured(index, rule, group, hypers, cohort)
             return
-        kernel = fused_kernel(rule) if found.uniform and contiguous else None
-        for place, cohort in enumerate(_cohorts(rule, found, grads)):
-            states = cohort[2]
+        kernel = None if torch.compiler.is_compiling() else fused_kernel(rule)
+        fits = kernel is not None and contiguous and self._work(index).fits(rule, params, cohort[2])
+        for place, part in enumerate(_cohorts(rule, cohort)):
+            states = part[2]
             t = states[0]["step"] + 1
-            if kernel is not None:
-                kernel(rule, *cohort, hypers, t, group["maximize"])
+            if kernel is not None and fits:
+                kernel(rule, *part, hypers, t, group["maximize"])
             else:
                 h = {**hypers, **{name: states[0][name] for name in rule.lane_buffers}}
-                new = self._pieces(found, place, rule, cohort, h, float(t), group["maximize"])
+                new = self._advance(index, place, rule, part, h, float(t), group["maximize"])
                 for state in states:
                     state.update(new)
             for state in states:
                 state["step"] = t
 
-    def _group(self, index: int, rule: Rule, params: list[Tensor]) -> _Group:
-        """The group's parameters with their states, which are made at the first gradient."""
-        groups: dict[int, _Group] = self.__dict__.setdefault("_groups", {})
-        found = groups.get(index)
-        if found is None or not found.holds(params, self.state):
-            states: list[dict[str, Any]] = []
-            for p in params:
-                state: dict[str, Any] = self.state[p]
+    def _states_of(self, rule: Rule, params: list[Tensor]) -> list[dict[str, Any]]:
+        """The weights' states, which are made at their first gradients."""
+        states: list[dict[str, Any]] = list(map(self.state.__getitem__, params))
+        try:
+            all(map(_step_of, states))
+        except KeyError:
+            for p, state in zip(params, states, strict=True):
                 if "step" not in state:  # a wrapper of another library may have put its own there
                     state.update(new_state(rule, p))
-                states.append(state)
-            uniform = kernel_takes(params, states)
-            found = groups[index] = _Group(list(params), states, self.state, uniform)
-        return found
+        return states
 
-    def _pieces(
+    def _work(self, index: int) -> Work:
+        works: dict[int, Work] = self.__dict__.setdefault("_works", {})
+        return works.setdefault(index, Work())
+
+    def _advance(
         self,
-        found: _Group,
+        index: int,
         place: int,
         rule: Rule,
         cohort: _Cohort,
@@ -183,14 +183,7 @@ class RuleOptimizer(AveragingOptimizer):
     ) -> dict[str, Any]:
         """One update of a cohort by the rule itself; returns the new lane buffers."""
         params, grads, states = cohort
-        known, pieces = found.pieces.get(place, ([], []))
-        if (
-            len(known) != len(params)
-            or not all(map(is_, known, params))
-            or not all(piece.intact() for piece in pieces)
-        ):
-            pieces = pieces_of(rule, params, states)
-            found.pieces[place] = (params, pieces)
+        pieces = self._work(index).pieces_of(place, rule, params, states)
         of = dict(zip(map(id, params), grads, strict=True))
         loaded = (piece.load([of[id(p)] for p in piece.params]) for piece in pieces)
         if maximize:
@@ -202,11 +195,11 @@ class RuleOptimizer(AveragingOptimizer):
 
     def _measured(
         self,
-        found: _Group,
+        index: int,
         rule: Rule,
         group: dict[str, Any],
         hypers: Mapping[str, float],
-        grads: list[Tensor],
+        cohort: _Cohort,
     ) -> None:
         """A rule that measures: its numbers are tensors [1] on the CPU, kept in the param group."""
         lane = group.get(LANE_STATE)
@@ -215,10 +208,9 @@ class RuleOptimizer(AveragingOptimizer):
             lane["steps"] = _lane(0.0)
         t = lane["steps"] + 1
         h = {name: _lane(value) for name, value in hypers.items()} | lane
-        cohort = (found.params, grads, found.states)
-        new = self._pieces(found, 0, rule, cohort, h, t, group["maximize"])
+        new = self._advance(index, 0, rule, cohort, h, t, group["maximize"])
         group[LANE_STATE] = {**new, "steps": t}
-        for state in found.states:
+        for state in cohort[2]:
             state["step"] += 1
 
     def _rule_of(self, group: Mapping[str, Any]) -> Rule:
@@ -226,21 +218,9 @@ class RuleOptimizer(AveragingOptimizer):
 
     def _hypers_of(self, group: Mapping[str, Any]) -> dict[str, float]:
         found = {name: float(value) for name, value in pick(self.rule, group).items()}
-        start = float(group.get("initial_lr", found["lr"]))
-        found["lr_factor"] = found["lr"] / start if start else 1.0
+        top = float(group.get("max_lr", group.get("initial_lr", found["lr"])))
+        found["lr_factor"] = found["lr"] / top if top else 1.0
         return found
-
-    def _check(self, group: Mapping[str, Any]) -> None:
-        values, where = pick(self.rule, group), places(self.rule)
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise ValueError(f"{name} = {value!r} is invalid; a tensor must have one element")
-
-        def argument(name: str) -> str:
-            key, index = where[name]
-            return key if index is None else f"{key}[{index}]"
-
-        self._rule_of(group).check(values, argument)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -254,14 +234,14 @@ class RuleOptimizer(AveragingOptimizer):
                     adopt_state(rule, p, self.state)
 
 
-def _cohorts(rule: Rule, found: _Group, grads: list[Tensor]) -> Iterator[_Cohort]:
+def _cohorts(rule: Rule, whole: _Cohort) -> Iterator[_Cohort]:
     """The parameters that are at one step, and so share their coefficients; mostly all of them."""
     key = itemgetter("step", *rule.lane_buffers)
-    keys = list(map(key, found.states))
+    keys = list(map(key, whole[2]))
     if keys.count(keys[0]) == len(keys):
-        yield found.params, grads, found.states
+        yield whole
         return
-    rows = list(zip(found.params, grads, found.states, strict=True))
+    rows = list(zip(*whole, strict=True))
     for wanted in dict.fromkeys(keys):
         chosen = [row for row, own in zip(rows, keys, strict=True) if own == wanted]
         yield tuple(map(list, zip(*chosen, strict=True)))  # type: ignore[misc]

@@ -28,15 +28,18 @@ LOW = (torch.bfloat16, torch.float16)
 def new_state(rule: Rule, p: Tensor) -> dict[str, Any]:
     """The state of a weight before its first update."""
     state: dict[str, Any] = {"step": 0}
-    real = torch.view_as_real(p.detach()) if p.is_complex() else p
+    parts = p.is_complex() and rule.by_weight
+    shape = tuple(p.shape) if parts or not p.is_complex() else (*p.shape, 2)
+    dtype = torch.float32 if p.dtype in LOW else p.dtype
     for buffer in rule.buffers:
-        shape = rule.buffer_shape(buffer, tuple(real.shape))
-        if shape == tuple(real.shape):
-            dtype = torch.float32 if p.dtype in LOW else p.dtype
+        own = rule.buffer_shape(buffer, shape)
+        if buffer in rule.copies:
+            state[buffer] = p.detach().to(dtype, copy=True)
+        elif own == shape:
             state[buffer] = torch.zeros_like(p, dtype=dtype)
         else:
-            dtype = torch.float32 if p.dtype in LOW else real.dtype
-            state[buffer] = torch.zeros(shape, dtype=dtype, device=p.device)
+            real = dtype.to_real()
+            state[buffer] = torch.zeros((2, *own) if parts else own, dtype=real, device=p.device)
     if not rule.measures:
         state.update(rule.lane_buffers)
     return state
@@ -68,12 +71,16 @@ class Piece(Protocol):
 
 
 class Single:
-    """One weight by itself; complex numbers count as pairs of real ones."""
+    """One weight by itself.
+
+    Complex numbers count as pairs of real ones; to a rule that needs the weight's shape, its real
+    and its imaginary part are two lanes.
+    """
 
     def __init__(self, rule: Rule, p: Tensor, state: dict[str, Any]) -> None:
         self.params: tuple[Tensor, ...] = (p,)
         self._rule, self._state = rule, state
-        self._complex = p.is_complex()
+        self._parts = p.is_complex() and rule.by_weight
 
     def load(self, grads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         (p,), (g,) = self.params, grads
@@ -84,23 +91,26 @@ class Single:
         return shown, g, state
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
-        (target,) = self.params
-        shown = torch.view_as_real(target) if self._complex else target
-        shown.copy_(p.reshape(shown.shape))
+        self._put(self.params[0].detach(), p)
         for buffer in self._rule.buffers:
-            old, new = self._state[buffer], s[buffer]
-            if old.is_complex():
-                new = torch.view_as_complex(new.reshape(*old.shape, 2))
-            old.copy_(new.reshape(old.shape))
+            self._put(self._state[buffer], s[buffer])
 
     def intact(self) -> bool:
         return True
 
     def _shown(self, x: Tensor) -> Tensor:
-        x = torch.view_as_real(x) if x.is_complex() else x
+        real = torch.view_as_real(x) if x.is_complex() else x
+        if self._parts:
+            return real.movedim(-1, 0) if x.is_complex() else x
         if self._rule.by_weight:
-            return x.unsqueeze(0)
-        return x.reshape(1, -1) if self._rule.measures else x
+            return real.unsqueeze(0)
+        return real.reshape(1, -1) if self._rule.measures else real
+
+    def _put(self, target: Tensor, new: Tensor) -> None:
+        if target.is_complex():
+            new = new.movedim(0, -1) if self._parts else new
+            target = torch.view_as_real(target)
+        target.copy_(new.reshape(target.shape))
 
 
 class Bucket:
@@ -169,8 +179,10 @@ class Slice:
             view.copy_(s[buffer])
 
     def intact(self) -> bool:
-        return self.params[0].is_contiguous() and all(
-            self._state[buffer] is whole for buffer, whole in self._whole.items()
+        (p,) = self.params
+        return p.is_contiguous() and all(
+            self._state[buffer] is whole and whole.numel() == p.numel()
+            for buffer, whole in self._whole.items()
         )
 
     def _of(self, x: Tensor) -> Tensor:
@@ -188,8 +200,10 @@ def pieces_of(rule: Rule, params: Sequence[Tensor], states: Sequence[Any]) -> li
     found: list[Piece] = []
     buckets: dict[tuple[Any, ...], list[tuple[Tensor, Any]]] = {}
     for p, state in zip(params, states, strict=True):
+        if not p.numel():
+            continue
         flat = all(x.is_contiguous() for x in (p, *(state[buffer] for buffer in rule.buffers)))
-        alone = rule.by_weight and (rule.measures or 2 * p.numel() > _BLOCK or not p.numel())
+        alone = rule.by_weight and (rule.measures or 2 * p.numel() > _BLOCK)
         if alone or p.is_complex() or not flat:
             found.append(Single(rule, p, state))
             continue

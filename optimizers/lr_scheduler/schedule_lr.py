@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from optimizers.lr_scheduler.factor_lr import ByStep, FactorLR, lane, rates, set
 from optimizers.lr_scheduler.momentum import check_momentum, has_momentum, set_momentum
 from optimizers.names import lookup
 from optimizers.schedules import SCHEDULES, Schedule
+
+if TYPE_CHECKING:
+    from optimizers.weight_average import WeightAverage
 
 
 class ScheduleLR(FactorLR):
@@ -25,10 +28,15 @@ class ScheduleLR(FactorLR):
     optimizer without them it keeps to the learning rate. For one whose momentum is to stay, give
     `dataclasses.replace(SCHEDULES["one_cycle"], cycle_momentum=False)`.
 
+    With an `average` that sets the learning rate (SWA), it does so from its start on: the schedule,
+    momentum included, stands still there.
+
     Raises:
-        ValueError: an unknown schedule or hyperparameter, an invalid value, or a momentum of 0
-            that the schedule would move.
+        ValueError: an unknown schedule or hyperparameter, an invalid value, a momentum of 0 that
+            the schedule would move, or an average over another number of steps.
     """
+
+    _derived: tuple[str, ...] = (*FactorLR._derived, "average")
 
     def __init__(
         self,
@@ -37,8 +45,15 @@ class ScheduleLR(FactorLR):
         total_steps: int,
         *,
         maximize: bool = False,
+        average: WeightAverage | None = None,
         **hypers: float,
     ) -> None:
+        if average is not None and average.total_steps != total_steps:
+            raise ValueError(
+                f"total_steps = {total_steps!r} is invalid with an average over "
+                f"{average.total_steps}; they must be the same"
+            )
+        self.average = average
         found = _checked(schedule, total_steps, hypers)
         self.schedule = found.maximizing() if maximize else found
         self.total_steps = total_steps
@@ -53,7 +68,16 @@ class ScheduleLR(FactorLR):
 
     def columns(self, t: Tensor, total: Tensor, h: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """The factor and, where the schedule moves it, momentum."""
-        factor = self.schedule.factor(t, total, h, lane(self.state))
+
+        def scheduled(t: Tensor) -> Tensor:
+            return self.schedule.factor(t, total, h, lane(self.state))
+
+        if self.average is None:
+            factor = scheduled(t)
+        else:
+            kind, own = self.average.kind, lane(self.average.hypers)
+            factor = kind.lr_factor(t, total, own, scheduled)
+            t = kind.schedule_step(t, total, own)
         momentum = self.schedule.momentum(t, total, h)
         return [factor] if momentum is None else [factor, momentum]
 
@@ -160,13 +184,14 @@ def build_scheduler(
     hypers: Mapping[str, float],
     *,
     maximize: bool = False,
+    average: WeightAverage | None = None,
 ) -> ScheduleLR:
     """The schedule `name` over `total_steps` optimizer steps; missing hyperparameters are defaults.
 
     Raises:
         ValueError: an unknown schedule or hyperparameter, or an invalid value.
     """
-    return ScheduleLR(optimizer, name, total_steps, maximize=maximize, **hypers)
+    return ScheduleLR(optimizer, name, total_steps, maximize=maximize, average=average, **hypers)
 
 
 def _checked(schedule: str | Schedule, total_steps: int, hypers: Mapping[str, float]) -> Schedule:

@@ -52,6 +52,7 @@ class ProdigyRule(Rule):
         "d_numerator": 0.0,
     }
     measures: ClassVar[bool] = True
+    copies: ClassVar[tuple[str, ...]] = ("p0",)
     switches: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "use_bias_correction": (False, True),
         "safeguard_warmup": (False, True),

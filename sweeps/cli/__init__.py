@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 
-from sweeps.cli.catalog import optimizers, schedules, tasks
+from sweeps.cli.catalog import averages, optimizers, schedules, tasks
 from sweeps.cli.files import init, validate
+from sweeps.cli.manage import delete, enqueue, retry
 from sweeps.cli.results import best, export, list_studies, show, status
 from sweeps.cli.run import run
+from sweeps.cli.storage import storage
 from sweeps.cli.ui import ui
 
 
@@ -60,9 +62,14 @@ for _command in (
     show,
     best,
     export,
+    enqueue,
+    retry,
+    delete,
+    storage,
     ui,
     optimizers,
     schedules,
+    averages,
     tasks,
 ):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""`sweeps optimizers | schedules | tasks`: what is there, with defaults and search spaces."""
+"""`sweeps optimizers | schedules | averages | tasks`: what is there, defaults, search spaces."""
 
 from __future__ import annotations
 
@@ -75,6 +75,37 @@ def schedules(as_json: bool) -> None:
         return
     for name, schedule in SCHEDULES.items():
         _print_hypers(f"{name}   {_summary(schedule)}", schedule.hypers)
+
+
+@click.command()
+@options.json_output
+def averages(as_json: bool) -> None:
+    """List the averages of the weights, their hyperparameters, defaults and search spaces.
+
+    From its start on, a trial with an average is judged by the averaged weights. In a sweep file
+    the knobs are nested: `swa: {parameters: {start: 0.8}}`.
+
+    \b
+    Examples:
+      sweeps averages
+      sweeps averages --json
+    """
+    from optimizers import AVERAGES
+
+    if as_json:
+        render.echo_json(
+            {
+                name: {
+                    "summary": average.summary,
+                    "paper": average.paper,
+                    "hyperparameters": _hypers_json(average.hypers),
+                }
+                for name, average in AVERAGES.items()
+            }
+        )
+        return
+    for name, average in AVERAGES.items():
+        _print_hypers(f"{name}   {average.summary}\n{average.paper}", average.hypers)
 
 
 @click.command()

@@ -21,9 +21,11 @@ name: {name}
 # `sweeps tasks` lists the built-in ones; your own: my_model.py:factory
 task: {task}
 
-# One name or a list to compare; `sweeps optimizers` and `sweeps schedules` list them.
+# One name or a list to compare; `sweeps optimizers`, `sweeps schedules` and `sweeps averages` list
+# them. Averages of the weights (swa, ema) are off unless you ask.
 optimizer: {optimizer}
 schedule: {schedule}
+# average: [none, swa, ema]
 
 metric: {{name: {metric}, goal: {goal}}}
 
@@ -217,7 +219,9 @@ def _draw_here(samples: list[Samples], configs: list[Config]) -> None:
     curves = []
     for schedule in sorted({config.schedule for config in configs}):
         for config in [config for config in configs if config.schedule == schedule][:4]:
-            knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.schedule_hypers.items())
+            own = {f"{config.average}.{k}": v for k, v in config.average_hypers.items()}
+            shown = {**config.schedule_hypers, **own}.items()
+            knobs = "  ".join(f"{name}={render.number(value)}" for name, value in shown)
             line = render.sparkline(preview.schedule_curve(config), width=50, low=0.0)
             curves.append((schedule, line, knobs))
     title = "Factor on the learning rate over a training"

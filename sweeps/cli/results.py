@@ -118,12 +118,15 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
     with open_storage(storage, create=False) as store:
         found = queries.trial(store, study, trial)
     if as_json:
-        render.echo_json({**row_json(found.row), "curves": dict(found.curves)})
+        retry = {"retry_of": found.user_attrs.get("retry_of")}
+        render.echo_json({**row_json(found.row), **retry, "curves": dict(found.curves)})
         return
     row = found.row
     click.echo(
         f"{study}, trial {row.number}: {row.outcome}" + (f", {row.reason}" if row.reason else "")
     )
+    if "retry_of" in found.user_attrs:
+        click.echo(f"a retry of trial {found.user_attrs['retry_of']}")
     click.echo(
         f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} epochs in "
         f"{render.duration(row.seconds)}; value {render.number(row.value)}"
@@ -208,16 +211,20 @@ def export(study: str, form: str, output: Path | None, storage: str) -> None:
 
 
 def leaderboard_table(storage: StudyStorage, study: str, top: int) -> Table:
-    """Return the first `top` trials as a table, best first; knobs that never vary are left out."""
+    """Return the first `top` trials as a table, best first; knobs that never vary are left out.
+
+    So are the test metrics of raw weights beside those of averaged ones; `show` has them.
+    """
     from studies import queries
 
     rows = queries.leaderboard(storage, study, top=top)
     metric = queries.status(storage, study).metric
-    tests = sorted({name for row in rows for name in row.test})
+    tests = sorted(t for t in {name for row in rows for name in row.test} if not t.endswith("_raw"))
     params = [row_params(row) for row in rows]
     names = dict.fromkeys(name for each in params for name in each)
     varying = [n for n in names if len({repr(each.get(n)) for each in params}) > 1]
-    heads = [name for name in ("optimizer", "schedule") if name in names]
+    shown = {*names} - ({"average"} - {*varying})
+    heads = [name for name in ("optimizer", "schedule", "average") if name in shown]
     cells = [
         (
             f"{row.number}{'*' if row.origin == 'baseline' else ''}",

@@ -2,6 +2,10 @@
 
 A trial's curve depends on its configuration and its seeds alone: initial weights come from the
 seed, and each epoch's batches and dropout from (seed, epoch).
+
+A trial with an `average` is judged by it from its start on: `valid/*` and `test/*` are those of the
+averaged weights, BatchNorm's statistics worked out anew. What they are without it is `*_raw`, from
+the first epoch to the last; until the average starts both are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from torch import Tensor, nn
 
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, Tasks, Trial
-from sweeps.engines.evaluation import has_modes, weights_to_evaluate
+from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
 from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
 from sweeps.tasks.task import Task
 
@@ -112,7 +116,7 @@ class _Data:
 
 
 class _Replica:
-    """One model of a trial, its optimizer and its schedule."""
+    """One model of a trial, its optimizer, its schedule and its average."""
 
     def __init__(
         self,
@@ -133,24 +137,30 @@ class _Replica:
         if has_modes(self._optimizer):
             cast(Any, self._optimizer).train()
         self._steps = data.train.steps(config.batch_size)
+        total = self._steps * config.epochs
+        self._average: Averaged | None = None
+        if config.average != "none":
+            self._average = Averaged(model, config, total, context)
         self._scheduler = build_scheduler(
             config.schedule,
             self._optimizer,
-            self._steps * config.epochs,
+            total,
             config.schedule_hypers,
             maximize=objective.maximize,
+            average=self._average.weights if self._average else None,
         )
         self._feedback = SCHEDULES[config.schedule].feedback
+        self._epoch_seed = 0  # of the present epoch
         self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
 
     def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
-        seed = epoch_seed(self._seed, epoch)
-        seed_everything(seed)
+        self._epoch_seed = epoch_seed(self._seed, epoch)
+        seed_everything(self._epoch_seed)
         self._model.train()
         losses: list[Tensor] = []
         sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
-        for inputs, target in self._train.shuffled(self._batch_size, seed):
+        for inputs, target in self._batches():
             output, loss = self._step(inputs, target)
             losses.append(loss)
             with torch.no_grad():
@@ -182,16 +192,31 @@ class _Replica:
 
         self._optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
         self._scheduler.step()
+        if self._average:
+            self._average.weights.update()
         return asked[0]
+
+    def _batches(self) -> Batches:
+        """Return the present epoch's training batches."""
+        return self._train.shuffled(self._batch_size, self._epoch_seed)
 
     def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
         """Return the loss and metrics over a whole split, each example weighing the same.
 
-        An optimizer with averages of its own (Schedule-Free) is judged by these.
+        An optimizer with averages of its own (Schedule-Free) is judged by these. With an `average`
+        the values are the average's, and those without it are `*_raw`.
         """
         self._model.eval()
-        with weights_to_evaluate(self._optimizer, self._model, self._train.ordered()):
-            return self._measured(split_name, split)
+        own = weights_to_evaluate(self._optimizer, self._model, self._batches(), self._context)
+        with own:
+            raw = self._measured(split_name, split)
+        if self._average is None:
+            return raw
+        judged = raw
+        if self._average.weights.averaged:
+            with self._average.judged(self._batches()):
+                judged = self._measured(split_name, split)
+        return judged | {f"{name}_raw": value for name, value in raw.items()}
 
     @torch.no_grad()
     def _measured(self, split_name: str, split: Split) -> dict[str, float]:

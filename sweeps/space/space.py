@@ -2,7 +2,7 @@
 
 The choice of optimizer, schedule and average comes first (the branching categoricals, present
 where there is more than one); each chosen one brings its own knobs. With several optimizers their
-keys carry the prefix `adamw.`, with several schedules `cosine.`.
+keys carry the prefix `adamw.`, with several schedules `cosine.`; an average's always carry its own.
 
     sampled (study DB)  {"optimizer": "adamw", "adamw.lr": 3e-3, "adamw.one_minus_beta1": 0.1, ...}
     Config (effective)  optimizer adamw, hypers {"lr": 3e-3, "beta1": 0.9, "eps": 1e-8, ...}, ...
@@ -35,7 +35,9 @@ FRACTIONS: Mapping[str, str] = {"step_epochs": "step_fraction"}
 
 
 class Owner(NamedTuple):
-    """Whose knob it is: `kind` is optimizer, schedule, task or sweep; `which` is its name."""
+    """Whose knob it is: `kind` is a choice (optimizer, schedule, average), task or sweep; `which`
+    is the chosen one's name.
+    """
 
     kind: str
     which: str = ""
@@ -46,7 +48,8 @@ class Knob:
     """One thing that can be set: a hyperparameter, a static switch, a task's argument.
 
     `source` is "yours" where the sweep file says something, else "default"; `prefix` is "adamw."
-    where several optimizers (or schedules) are in the space; `static` marks a switch.
+    where several optimizers (or schedules) are in the space, always for an average's; `static`
+    marks a switch.
     """
 
     name: str
@@ -154,7 +157,7 @@ class Space:
         """
         chosen = self._chosen(sampled)
         values: dict[str, dict[str, Any]] = {
-            "hypers": {}, "switches": {}, "schedule": {}, "task": {}, "sweep": {}
+            "hypers": {}, "switches": {}, "schedule": {}, "average": {}, "task": {}, "sweep": {}
         }  # fmt: skip
         for knob in self.active_knobs(sampled):
             values[_room(knob)][knob.name] = knob.value(sampled)
@@ -167,6 +170,7 @@ class Space:
             epochs=epochs,
             batch_size=values["sweep"].get("batch_size", batch_size),
             task_args=values["task"],
+            average_hypers=values["average"],
         )
 
     def encode(self, config: Config) -> dict[str, Any] | None:
@@ -266,6 +270,8 @@ def _read(config: Config, knob: Knob) -> Any:
         return getattr(config, knob.name)
     if knob.owner.kind == "task":
         return config.task_args[knob.name]
+    if knob.owner.kind == "average":
+        return config.average_hypers[knob.name]
     if knob.owner.kind == "schedule":
         if knob.name in FRACTIONS:
             return tidy(config.schedule_hypers[FRACTIONS[knob.name]] * config.epochs)

@@ -3,7 +3,9 @@
 A name in `parameters` is, in this order: an optimizer's or a schedule's own knob (given bare, for
 all that have it; or nested under the optimizer's or schedule's name, for that one only), a sweep
 knob (`epochs`, `batch_size`), an argument of the task's factory. Where an optimizer and a schedule
-have the same name, the bare one is the optimizer's.
+have the same name, the bare one is the optimizer's. An average's knobs are always nested under its
+name, and always have it in front (`swa.start`, `ema.decay`): alone, their names would not say whose
+they are.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from optimizers import ALGORITHMS, SCHEDULES, Algorithm, Hyper
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES, Algorithm, Hyper
 from optimizers.spaces import with_decay
 from sweeps.space import FRACTIONS, PRODUCT, Knob, Owner, Space
 from sweeps.space.distributions import Categorical, Distribution, Float, Integer, OneMinusLog
@@ -27,7 +29,7 @@ SWEEP_KNOBS = ("epochs", "batch_size")
 
 @dataclass
 class SpaceBuilder:
-    """Builds the knobs of the chosen optimizers, schedules and of the task."""
+    """Builds the knobs of the chosen optimizers, schedules, averages and of the task."""
 
     entries: Entries
     faults: Faults
@@ -47,6 +49,8 @@ class SpaceBuilder:
         names = {knob.name for knob in own}
         for name in schedules:
             own += self._schedule(name, names, prefixed=len(schedules) > 1)
+        for name in averages:
+            own += self._average(name)
         task = [
             Knob(name, Owner("task"), Categorical((value,)), "yours")
             for name, value in task_args.items()
@@ -125,6 +129,13 @@ class SpaceBuilder:
             else:
                 knobs.append(self._hyper(name, hyper, owner, prefix, entry))
         return knobs
+
+    def _average(self, which: str) -> list[Knob]:
+        owner, own = Owner("average", which), AVERAGES[which].hypers if which != "none" else {}
+        return [
+            self._hyper(name, hyper, owner, f"{which}.", self.entries.take(which, name, bare=False))
+            for name, hyper in own.items()
+        ]
 
     def _hyper(
         self, name: str, hyper: Hyper, owner: Owner, prefix: str, entry: Entry | None

@@ -1,4 +1,4 @@
-"""The entries of `parameters`, bare ones and those nested under an optimizer or a schedule."""
+"""The entries of `parameters`: bare ones, and those nested under a chosen thing's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optimizers import ALGORITHMS, SCHEDULES
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES
 from sweeps.space.distributions import Categorical, Distribution
 from sweeps.space.quantiles import Weighted
 from sweeps.spec.distributions import read_distribution
@@ -94,9 +94,10 @@ def _read_nested(
     faults: Faults,
 ) -> None:
     inner = value["parameters"]
-    if scope is not None or (name not in ALGORITHMS and name not in SCHEDULES):
-        text = f"{dotted(path)} has parameters of its own, which only optimizers and schedules have"
-        faults.add(path, text)
+    known = any(name in registry for registry in (ALGORITHMS, SCHEDULES, AVERAGES))
+    if scope is not None or not known:
+        text = f"{dotted(path)} has parameters of its own, which only optimizers, schedules and"
+        faults.add(path, f"{text} averages have")
     elif len(value) > 1 or not isinstance(inner, Mapping):
         faults.add(path, f"{dotted(path)} takes one key, parameters, with a mapping")
     else:

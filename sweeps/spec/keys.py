@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from optimizers import ALGORITHMS, SCHEDULES
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES
 from sweeps.space.values import is_int
 from sweeps.spec.entries import ALIASES
 from sweeps.spec.faults import Faults, dotted, nearest, shown
@@ -130,5 +130,5 @@ def _unknown_key(path: tuple[str | int, ...]) -> str:
 
 
 def _knob_names() -> set[str]:
-    owners = (*ALGORITHMS, *SCHEDULES)
+    owners = (*ALGORITHMS, *SCHEDULES, *AVERAGES)
     return {*ALIASES, *(knob for which in owners for knob in owned_names(which))}

@@ -4,16 +4,16 @@ What an entry does not name: the sweep's first optimizer with its published defa
 constant, no averaging; for epochs, batch size and the task's arguments the sweep's constant or
 first choice. A name is, in this order, a choice, the optimizer's, the schedule's, a sweep knob or
 an argument of the task; with its owner in front (`adamw.eps`, `plateau.eps`, `task.lr`) it is that
-owner's.
+owner's. An average's names always have it in front (`swa.start`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from optimizers import ALGORITHMS, SCHEDULES, Algorithm, Hyper
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES, Algorithm, Average, Hyper
 from optimizers.schedules.schedule import Schedule
 from sweeps.config import Config
 from sweeps.space import FRACTIONS, Space, with_fractions
@@ -23,7 +23,7 @@ from sweeps.spec.build_space import SWEEP_KNOBS, hyper_problem
 from sweeps.spec.entries import ALIASES, instead_of, same_knob
 from sweeps.spec.faults import Faults, dotted, shown, unknown
 from sweeps.spec.lift import CHOICES
-from sweeps.spec.models import AVERAGES, LATER_AVERAGES
+from sweeps.spec.models import AVERAGE_NAMES
 from sweeps.spec.momentum import check_cycled_entry
 from sweeps.spec.names import meant
 from sweeps.spec.task import Arguments
@@ -33,6 +33,37 @@ Place = tuple[str, str]
 """Whose knob it is ("" for a choice; else adamw, cosine, ..., sweep or task), and its name."""
 
 
+class _Chosen(NamedTuple):
+    """What an entry trains with."""
+
+    rule: Algorithm
+    schedule: Schedule
+    average: Average | None
+
+    @property
+    def average_hypers(self) -> Mapping[str, Hyper]:
+        return {} if self.average is None else self.average.hypers
+
+    @property
+    def bare(self) -> dict[str, tuple[str, ...]]:
+        """Owner -> its names, which may stand alone."""
+        rule, schedule = self.rule, self.schedule
+        return {
+            rule.name: (*rule.hypers, *rule.options),
+            schedule.name: (*schedule.hypers, *_in_epochs(schedule)),
+        }
+
+    @property
+    def prefixed(self) -> dict[str, tuple[str, ...]]:
+        """Owner -> its names, which may have it in front."""
+        own = {} if self.average is None else {self.average.name: tuple(self.average.hypers)}
+        return self.bare | own
+
+
+def _chosen(optimizer: str, schedule: str, average: str) -> _Chosen:
+    return _Chosen(ALGORITHMS[optimizer], SCHEDULES[schedule], AVERAGES.get(average))
+
+
 def known_config(
     entry: Mapping[str, Any], space: Space, decay: str | None, *, epochs: int, batch_size: int
 ) -> Config:
@@ -40,9 +71,12 @@ def known_config(
 
     `decay` is the file's; the entry's own comes first.
     """
-    rule = ALGORITHMS[entry.get("optimizer", space.optimizers[0])]
-    schedule = SCHEDULES[entry.get("schedule", "constant")]
-    given = _sorted(entry, rule, schedule)
+    average = entry.get("average", "none")
+    chosen = _chosen(
+        entry.get("optimizer", space.optimizers[0]), entry.get("schedule", "constant"), average
+    )
+    rule, schedule = chosen.rule, chosen.schedule
+    given = _sorted(entry, chosen)
     own = given[rule.name]
     switches: dict[str, Any] = {name: each[0] for name, each in rule.switches.items()}
     switches |= {name: own[name] for name in rule.options if name in own}
@@ -61,27 +95,30 @@ def known_config(
         switches,
         schedule.name,
         published | with_fractions(given[schedule.name], sweep["epochs"]),
-        entry.get("average", "none"),
+        average,
         sweep["epochs"],
         sweep["batch_size"],
         first["task"] | given["task"],
+        {name: hyper.default for name, hyper in chosen.average_hypers.items()} | given[average],
     )
 
 
 def known_entry(config: Config) -> dict[str, Any]:
     """Return the entry that means `config` in any file; `known_config` reads it back."""
-    rule, schedule = ALGORITHMS[config.optimizer], SCHEDULES[config.schedule]
+    chosen = _chosen(config.optimizer, config.schedule, config.average)
+    rule, schedule = chosen.rule, chosen.schedule
     parts: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("", {"optimizer": rule.name}),
         (rule.name, {**config.hypers, **_decay_of(rule), **config.switches}),
         ("", {"schedule": schedule.name}),
         (schedule.name, config.schedule_hypers),
         ("", {"average": config.average}),
+        (config.average, config.average_hypers),
         ("sweep", {"epochs": config.epochs, "batch_size": config.batch_size}),
         ("task", config.task_args),
     )
     return {
-        _written(whose, name, rule, schedule): value
+        _written(whose, name, chosen): value
         for whose, values in parts
         for name, value in values.items()
     }
@@ -98,37 +135,34 @@ def check_known(
     if not isinstance(entry, Mapping):
         return
     before = len(faults.found)
-    for name, known, later in (
-        ("optimizer", ALGORITHMS, ()),
-        ("schedule", SCHEDULES, ()),
-        ("average", AVERAGES, LATER_AVERAGES),
-    ):
+    averages = dict.fromkeys(AVERAGE_NAMES)
+    for name, known in (("optimizer", ALGORITHMS), ("schedule", SCHEDULES), ("average", averages)):
         if name in entry and entry[name] not in known:
-            text = unknown(name, entry[name], known, later)
+            text = unknown(name, entry[name], known)
             faults.add((*path, name), f"{dotted(path)}: {text}")
     which = meant(entry.get("optimizer", next(iter(space.optimizers), None)), ALGORITHMS)
     planned = meant(entry.get("schedule", "constant"), SCHEDULES)
-    if which is None or planned is None:
+    average = meant(entry.get("average", "none"), averages)
+    if which is None or planned is None or average is None:
         return
-    rule, schedule = ALGORITHMS[which], SCHEDULES[planned]
-    _check_names(entry, path, rule, schedule, arguments, faults)
+    chosen = _chosen(which, planned, average)
+    _check_names(entry, path, chosen, arguments, faults)
     if len(faults.found) == before:
-        _check_together(entry, path, rule, schedule, faults)
+        _check_together(entry, path, chosen, faults)
 
 
 def _check_names(
     entry: Mapping[str, Any],
     path: Path,
-    rule: Algorithm,
-    schedule: Schedule,
+    chosen: _Chosen,
     arguments: Arguments | None,
     faults: Faults,
 ) -> None:
     """Note names of nobody, names given twice, and values that a name cannot have."""
-    checks = _checks(rule, schedule)
+    checks = _checks(chosen)
     seen: dict[Place, str] = {}
     for name, value in entry.items():
-        place = _place(name, rule, schedule)
+        place = _place(name, chosen)
         if place in seen:
             same_knob((*path, name), (*path, seen[place]), faults)
         seen.setdefault(place, name)
@@ -139,20 +173,20 @@ def _check_names(
         elif place[0] == "task" and arguments and not arguments.takes(place[1]):
             places = [*(("", each) for each in CHOICES), *checks]
             places += [("task", each) for each in arguments.names]
-            known = [_written(*each, rule, schedule) for each in places]
-            text = f"{dotted(path)} ({rule.name}, {schedule.name})"
-            faults.add((*path, name), f"{text}: {unknown('name', name, known)}")
+            known = [_written(*each, chosen) for each in places]
+            names = ", ".join(each.name for each in chosen if each is not None)
+            text = f"{dotted(path)} ({names}): {unknown('name', name, known)}"
+            faults.add((*path, name), text)
     for converted, fraction in FRACTIONS.items():
-        pair = (schedule.name, converted), (schedule.name, fraction)
+        pair = (chosen.schedule.name, converted), (chosen.schedule.name, fraction)
         if pair[0] in seen and pair[1] in seen:
             instead_of((*path, seen[pair[0]]), (*path, seen[pair[1]]), faults)
 
 
-def _check_together(
-    entry: Mapping[str, Any], path: Path, rule: Algorithm, schedule: Schedule, faults: Faults
-) -> None:
+def _check_together(entry: Mapping[str, Any], path: Path, chosen: _Chosen, faults: Faults) -> None:
     """Note values that are right one by one and wrong together (nesterov without momentum)."""
-    given = _sorted(entry, rule, schedule)
+    rule, schedule = chosen.rule, chosen.schedule
+    given = _sorted(entry, chosen)
     own = given[rule.name]
     planned = {n: v for n, v in given[schedule.name].items() if n in schedule.hypers}
     try:
@@ -164,22 +198,17 @@ def _check_together(
     check_cycled_entry(own, rule.name, schedule.name, path, faults)
 
 
-def _sorted(
-    entry: Mapping[str, Any], rule: Algorithm, schedule: Schedule
-) -> defaultdict[str, dict[str, Any]]:
+def _sorted(entry: Mapping[str, Any], chosen: _Chosen) -> defaultdict[str, dict[str, Any]]:
     """Return the entry's values by whose they are."""
     found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for name, value in entry.items():
-        whose, knob = _place(name, rule, schedule)
+        whose, knob = _place(name, chosen)
         found[whose][knob] = value
     return found
 
 
-def _place(name: str, rule: Algorithm, schedule: Schedule) -> Place:
-    names = {
-        rule.name: (*rule.hypers, *rule.options),
-        schedule.name: (*schedule.hypers, *_in_epochs(schedule)),
-    }
+def _place(name: str, chosen: _Chosen) -> Place:
+    names = chosen.prefixed
     whose = next((owner for owner in names if name.startswith(f"{owner}.")), "")
     whose, _, inner = (whose, ".", name[len(whose) + 1 :]) if whose else name.partition(".")
     if whose == "task" and inner:
@@ -188,13 +217,13 @@ def _place(name: str, rule: Algorithm, schedule: Schedule) -> Place:
     if knob in names.get(whose, ()):
         return whose, knob
     knob = ALIASES.get(name, name)
-    order = {"": CHOICES, **names, "sweep": SWEEP_KNOBS}
+    order = {"": CHOICES, **chosen.bare, "sweep": SWEEP_KNOBS}
     return next(((owner, knob) for owner, own in order.items() if knob in own), ("task", name))
 
 
-def _written(whose: str, knob: str, rule: Algorithm, schedule: Schedule) -> str:
+def _written(whose: str, knob: str, chosen: _Chosen) -> str:
     """Return the name for a place: the bare one where `_place` reads it as that."""
-    return knob if _place(knob, rule, schedule) == (whose, knob) else f"{whose}.{knob}"
+    return knob if _place(knob, chosen) == (whose, knob) else f"{whose}.{knob}"
 
 
 def _in_epochs(schedule: Schedule) -> dict[str, Hyper]:
@@ -203,8 +232,10 @@ def _in_epochs(schedule: Schedule) -> dict[str, Hyper]:
     return {name: own[fraction] for name, fraction in FRACTIONS.items() if fraction in own}
 
 
-def _checks(rule: Algorithm, schedule: Schedule) -> dict[Place, Callable[[Any], str | None]]:
+def _checks(chosen: _Chosen) -> dict[Place, Callable[[Any], str | None]]:
     """Return, for every place of an entry but the choices and the task, what is wrong there."""
+    rule, schedule = chosen.rule, chosen.schedule
+    average = "none" if chosen.average is None else chosen.average.name
 
     def of_hyper(name: str, hyper: Hyper) -> Callable[[Any], str | None]:
         return lambda value: hyper_problem(name, hyper, Categorical((value,)))
@@ -225,5 +256,6 @@ def _checks(rule: Algorithm, schedule: Schedule) -> dict[Place, Callable[[Any], 
         **{(rule.name, name): of_hyper(name, hyper) for name, hyper in rule.hypers.items()},
         **{(rule.name, name): of_switch(name, each) for name, each in rule.options.items()},
         **{(schedule.name, name): of_hyper(name, hyper) for name, hyper in planned.items()},
+        **{(average, name): of_hyper(name, hyper) for name, hyper in chosen.average_hypers.items()},
         **{("sweep", name): count for name in SWEEP_KNOBS},
     }

@@ -28,7 +28,7 @@ from sweeps.spec.keys import read_keys, top_level
 from sweeps.spec.known import check_known, known_config
 from sweeps.spec.lift import lift_parameters
 from sweeps.spec.meaning import meaning
-from sweeps.spec.models import SweepFile
+from sweeps.spec.models import AVERAGE_NAMES, SweepFile
 from sweeps.spec.momentum import check_cycled_space
 from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.stoppers import check_stopper
@@ -158,6 +158,8 @@ def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults)
     """Return the space of whatever is right in the file, noting what is wrong."""
     optimizers, some_wrong = _chosen(data.get("optimizer", "adamw"), ALGORITHMS)
     schedules, others_wrong = _chosen(data.get("schedule", "cosine"), SCHEDULES)
+    names_of_averages = dict.fromkeys(AVERAGE_NAMES)
+    averages, more_wrong = _chosen(data.get("average", "none"), names_of_averages)
     grid = data.get("method") == "grid"
     entries = read_entries(data.get("parameters"), faults, grid=grid)
     decay = data.get("decay")
@@ -166,11 +168,10 @@ def _space(data: Mapping[str, Any], arguments: Arguments | None, faults: Faults)
     if arguments and arguments.free:
         names = [*names, *(name for scope, name in entries.of if scope is None)]
     own = _mapping(data.get("task_args"))
-    space = builder.build(optimizers, schedules, ("none",), own, names)
-    owners = (*optimizers, *schedules)
-    check_clashes(entries, arguments, owners, faults)
-    chosen = {"optimizer": optimizers, "schedule": schedules}
-    check_names(entries, chosen, arguments, faults, sound=not (some_wrong or others_wrong))
+    space = builder.build(optimizers, schedules, averages, own, names)
+    check_clashes(entries, arguments, (*optimizers, *schedules), faults)
+    sound = not (some_wrong or others_wrong or more_wrong)
+    check_names(entries, space.choices, arguments, faults, sound=sound)
     check_cycled_space(space, faults)
     if grid:
         _check_grid(space, builder, faults)

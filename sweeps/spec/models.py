@@ -15,14 +15,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from optimizers import ALGORITHMS, SCHEDULES
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES
 from optimizers.handover import why_unknown
 from optimizers.rule import DECAYS
 from sweeps.space.values import is_finite, is_int
 from sweeps.spec.faults import shown, unknown
 
-AVERAGES = ("none",)
-LATER_AVERAGES = ("swa", "ema")
+AVERAGE_NAMES = ("none", *AVERAGES)
 METHODS = ("tpe", "random", "grid", "gp", "cmaes", "qmc")
 STOPPERS = {
     "asha": ("min_epochs", "eta"),
@@ -247,8 +246,7 @@ class SweepFile(Model):
         tuple[Annotated[str, _one_of("schedule", SCHEDULES)], ...], _listed("schedule")
     ] = ("cosine",)
     average: Annotated[
-        tuple[Annotated[str, _one_of("average", AVERAGES, LATER_AVERAGES)], ...],
-        _listed("average"),
+        tuple[Annotated[str, _one_of("average", AVERAGE_NAMES)], ...], _listed("average")
     ] = ("none",)
     decay: Annotated[str | None, _one_of("decay", DECAYS)] = None
     epochs: Annotated[int | None, _count("epochs")] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimizers import ALGORITHMS, SCHEDULES
+from optimizers import ALGORITHMS, AVERAGES, SCHEDULES
 from optimizers.names import closest
 from sweeps.space import FRACTIONS, PRODUCT
 from sweeps.spec.build_space import SWEEP_KNOBS
@@ -15,6 +15,7 @@ from sweeps.spec.foreign import foreign
 from sweeps.spec.lift import CHOICES
 from sweeps.spec.models import SweepFile
 from sweeps.spec.task import Arguments
+from sweeps.spec.yaml_lines import Path
 
 
 def meant(name: Any, registry: Mapping[str, Any]) -> str | None:
@@ -25,10 +26,12 @@ def meant(name: Any, registry: Mapping[str, Any]) -> str | None:
 
 
 def owned_names(which: str) -> tuple[str, ...]:
-    """Return every knob of the optimizer or schedule `which`, the converted ones included."""
+    """Return every knob of the optimizer, schedule or average `which`, converted ones included."""
     if which in ALGORITHMS:
         rule = ALGORITHMS[which]
         return (*rule.hypers, *rule.options, PRODUCT)
+    if which in AVERAGES:
+        return tuple(AVERAGES[which].hypers)
     hypers = SCHEDULES[which].hypers
     return (*hypers, *(name for name, fraction in FRACTIONS.items() if fraction in hypers))
 
@@ -43,11 +46,14 @@ def check_names(
 ) -> None:
     """Note every entry of `parameters` that belongs to nobody.
 
-    `sound` is False when a choice of optimizer or schedule is itself wrong; then a name that some
-    optimizer or schedule has is let be. Without `arguments` (the task could not be read) only
-    likely misspellings are noted.
+    `sound` is False when a choice of optimizer, schedule or average is itself wrong; then a name
+    that some of them has is let be. Without `arguments` (the task could not be read) only likely
+    misspellings are noted.
     """
-    owners = [*chosen["optimizer"], *chosen["schedule"]]
+    bare = [*chosen["optimizer"], *chosen["schedule"]]
+    averages = [name for name in chosen["average"] if name in AVERAGES]
+    owners = [*bare, *averages]
+    everyone = (*ALGORITHMS, *SCHEDULES, *AVERAGES)
     for (scope, name), entry in entries.of.items():
         if entry.used or (scope is None and name in owners):
             continue
@@ -55,20 +61,28 @@ def check_names(
             if scope in owners:
                 _note_scoped(scope, name, entry.path, faults)
             continue
-        if name in ALGORITHMS or name in SCHEDULES:
+        if any(name in registry for registry in (ALGORITHMS, SCHEDULES, AVERAGES)):
             if sound:
-                text = f"{name} is not among the sweep's optimizers and schedules"
+                text = f"{name} is not among the sweep's optimizers, schedules and averages"
                 faults.add(entry.path, f"{text} ({', '.join(owners)}), so it has no parameters")
             continue
-        elsewhere = [which for which in (*ALGORITHMS, *SCHEDULES) if name in owned_names(which)]
-        if elsewhere and sound:
+        nested = [which for which in averages if name in owned_names(which)]
+        elsewhere = [which for which in everyone if name in owned_names(which)]
+        if nested:
+            _note_bare(name, entry.path, nested, faults)
+        elif elsewhere and sound:
             text = f"parameters.{name} belongs to {', '.join(elsewhere)}"
             faults.add(entry.path, f"{text}, and this sweep uses {', '.join(owners)}")
         if not elsewhere:
-            _note_unknown(name, entry.path, owners, arguments, faults)
+            _note_unknown(name, entry.path, bare, arguments, faults)
 
 
-def _note_scoped(scope: str, name: str, path: tuple[str | int, ...], faults: Faults) -> None:
+def _note_bare(name: str, path: Path, averages: list[str], faults: Faults) -> None:
+    text = f"parameters.{name} belongs to {', '.join(averages)}; an average's are nested"
+    faults.add(path, f"{text}: {averages[0]}: {{parameters: {{{name}: ...}}}}")
+
+
+def _note_scoped(scope: str, name: str, path: Path, faults: Faults) -> None:
     known = owned_names(scope)
     hint = nearest(name, known)
     text = f"{dotted(path)}: {scope} has no parameter '{name}'{hint or '.'}"
@@ -77,7 +91,7 @@ def _note_scoped(scope: str, name: str, path: tuple[str | int, ...], faults: Fau
 
 def _note_unknown(
     name: str,
-    path: tuple[str | int, ...],
+    path: Path,
     owners: Iterable[str],
     arguments: Arguments | None,
     faults: Faults,

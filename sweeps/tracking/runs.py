@@ -57,7 +57,7 @@ def run_name(trial: TrialRow) -> str:
     """Return the run's name, such as `0007 adamw x cosine`."""
     if trial.config is None:
         return f"{trial.number:04d}"
-    return f"{trial.number:04d} {trial.config['optimizer']} x {trial.config['schedule']}"
+    return f"{trial.number:04d} {Config.from_json(trial.config).title}"
 
 
 def sweep_key(sweep: Sweep) -> str:

@@ -38,7 +38,7 @@ def common_forms() -> list[Form]:
         for name, rule in RULES.items()
         for switch, values in COMMON_SWITCHES.items()
         for value in values
-        if getattr(rule, switch) != value
+        if switch in rule.options and getattr(rule, switch) != value
     ]
 
 

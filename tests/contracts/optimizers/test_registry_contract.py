@@ -7,16 +7,16 @@ import inspect
 import pytest
 
 import optimizers
-from optimizers import RULES, SCHEDULES, Hyper, Rule, Schedule, search_space
+from optimizers import AVERAGES, RULES, SCHEDULES, Average, Hyper, Rule, Schedule, search_space
 from optimizers.drop_in import DROP_INS
 from optimizers.drop_in.arguments import pick
 
-ENTRIES: dict[str, Rule | Schedule] = {**RULES, **SCHEDULES}
+ENTRIES: dict[str, Rule | Schedule | Average] = {**RULES, **SCHEDULES, **AVERAGES}
 KNOBS = [(name, knob) for name, entry in ENTRIES.items() for knob in entry.hypers]
 
 
 def test_a_name_means_one_thing() -> None:
-    assert not set(RULES) & set(SCHEDULES)
+    assert len(ENTRIES) == len(RULES) + len(SCHEDULES) + len(AVERAGES)
     assert all(name == entry.name for name, entry in ENTRIES.items())
 
 

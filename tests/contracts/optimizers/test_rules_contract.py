@@ -12,6 +12,7 @@ from rule_runs import (
     K,
     assert_lane,
     at,
+    columns,
     common_forms,
     flatten,
     forms,
@@ -133,9 +134,7 @@ def test_a_refilled_lane_is_a_fresh_run_and_the_others_go_on(form: Form) -> None
         else:
             lanes.step(lane_gradients(lanes, noisy_gradient, step))
         undisturbed.step(lane_gradients(undisturbed, noisy_gradient, step))
-    torch.testing.assert_close(
-        lanes.flat[[0, 2]], undisturbed.flat[[0, 2]], rtol=1e-12, atol=1e-14
-    )
+    torch.testing.assert_close(lanes.flat[[0, 2]], undisturbed.flat[[0, 2]], rtol=1e-12, atol=1e-14)
     assert lanes.steps.tolist() == [20, 12, 20]
     start = initial(SHAPES, 9)
     later = lambda p, step: noisy_gradient(p, step + 8)  # noqa: E731
@@ -185,7 +184,9 @@ def test_lanes_go_on_from_a_saved_state(form: Form) -> None:
         if step == 10:
             saved = saved_and_loaded(restarted.state_dict())
             flat = restarted.flat.clone()
-            restarted = LaneOptimizer(rule_of(form), flat, SHAPES, {})
+            # Other hyperparameters at first: those of the state must win.
+            others = columns([lane_hypers(rule_of(form))[2]] * K)
+            restarted = LaneOptimizer(rule_of(form), flat, SHAPES, others)
             restarted.load_state_dict(saved)
         for lanes in (straight, restarted):
             lanes.step(lane_gradients(lanes, noisy_gradient, step))

@@ -327,6 +327,49 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(
     assert storage.get_all_studies() == []
 
 
+RAW_NAME = """
+import torch
+from sweeps import Task
+
+def make():
+    x = torch.ones(4, 1)
+    metrics = {"loss_raw": lambda output, target: output.mean()}
+    return Task(
+        model=lambda: torch.nn.Linear(1, 1), train=(x, x), valid=(x, x),
+        loss=torch.nn.functional.mse_loss, metrics=metrics, batch_size=2,
+    )
+"""
+
+
+@pytest.mark.parametrize("text", ["average: [none, ema]", "enqueue: [{average: ema}]"])
+def test_a_metric_named_like_a_raw_curve_is_refused_beside_an_average(
+    opened: Callable[..., Any], storage: StudyStorage, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "raw_name.py").write_text(RAW_NAME)
+    own = SPEC.replace("iris-mlp", "raw_name.py:make")
+    with pytest.raises(UserError, match=r"metric 'loss_raw' of task .* average ema .* rename"):
+        opened(f"{own}{text}\n")
+    assert storage.get_all_studies() == []
+    assert opened(own).feed.take(1)
+
+
+def test_known_configurations_stored_before_there_were_averages_are_not_planned_again(
+    opened: Callable[..., Any],
+) -> None:
+    made = opened()
+    (waiting,) = made.sweep.study.get_trials(deepcopy=False)
+    stored = dict(waiting.user_attrs["config"])
+    del stored["average_hypers"]
+    made.sweep.storage.set_trial_user_attr(waiting._trial_id, "config", stored)
+    plan(made.sweep)
+    assert states(made.sweep) == ["WAITING"]
+    (trial,) = made.feed.take(1)
+    assert (trial.number, trial.config.average, trial.config.average_hypers) == (0, "none", {})
+    play(made.feed, trial, [0.5])
+    plan(made.sweep)
+    assert states(made.sweep) == ["COMPLETE"]
+
+
 def test_waiting_trials_beyond_the_budget_stay(opened: Callable[..., Any]) -> None:
     made = opened(SPEC.replace("run_cap: 6", "run_cap: 2") + "enqueue: [{lr: 0.1}, {lr: 0.2}]\n")
     for _ in range(2):

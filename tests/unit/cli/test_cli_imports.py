@@ -51,7 +51,15 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("optimizers",), ("schedules", "--json"), ("tasks",), ("optimizers", "--json")]
+    "arguments",
+    [
+        ("optimizers",),
+        ("schedules", "--json"),
+        ("averages",),
+        ("averages", "--json"),
+        ("tasks",),
+        ("optimizers", "--json"),
+    ],
 )
 def test_the_catalogue_needs_no_torch(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments) & {"torch", "mlflow", "optuna", "sqlalchemy", "sklearn"} == set()
@@ -59,5 +67,5 @@ def test_the_catalogue_needs_no_torch(arguments: tuple[str, ...]) -> None:
 
 def test_validating_a_file_needs_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
-    path.write_text("task: digits-mlp\noptimizer: [adamw, sgd]\n")
+    path.write_text("task: digits-mlp\noptimizer: [adamw, sgd]\naverage: [none, swa]\n")
     assert imported("validate", str(path)) & {"torch", "mlflow", "sklearn", "scipy"} == set()

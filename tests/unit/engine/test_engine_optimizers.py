@@ -99,7 +99,8 @@ def test_schedule_free_is_judged_by_its_averages_with_their_own_statistics() -> 
         judged.load_state_dict(model.state_dict())
         for p, average in zip(judged.parameters(), optimizer.averaged_parameters(), strict=True):
             p.data.copy_(average)
-        torch.optim.swa_utils.update_bn([x], judged)
+        again = batches(task, 7, epoch, 30)  # the epoch's own
+        torch.optim.swa_utils.update_bn([x[index] for index in again], judged)
         for each, losses in ((judged, averaged), (model, raw)):
             each.eval()
             with torch.no_grad():

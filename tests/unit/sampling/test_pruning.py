@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from optuna.pruners import (
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PatientPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import NopPruner, PatientPruner
 
+from studies.rungs import AshaPruner, BracketPruner, QuantilePruner
 from sweeps.pruning import bands, first_epoch, make_pruner
 from sweeps.spec.models import EarlyTerminate
 
@@ -34,10 +28,10 @@ def test_a_given_first_epoch_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("asha", SuccessiveHalvingPruner),
-        ("hyperband", HyperbandPruner),
-        ("median", MedianPruner),
-        ("percentile", PercentilePruner),
+        ("asha", AshaPruner),
+        ("hyperband", BracketPruner),
+        ("median", QuantilePruner),
+        ("percentile", QuantilePruner),
         ("patience", PatientPruner),
         ("none", NopPruner),
     ],

@@ -29,7 +29,7 @@ def config(**changes: Any) -> Config:
     return Config(**{**settings, **changes})
 
 
-def run(code: str) -> tuple[torch.optim.Optimizer, Any]:
+def run_all(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {
         "torch": torch,
         "optimizers": optimizers,
@@ -37,6 +37,11 @@ def run(code: str) -> tuple[torch.optim.Optimizer, Any]:
         "steps_per_epoch": 10,
     }
     exec(code, names)
+    return names
+
+
+def run(code: str) -> tuple[torch.optim.Optimizer, Any]:
+    names = run_all(code)
     return names["optimizer"], names.get("scheduler")
 
 
@@ -109,3 +114,42 @@ def test_a_schedule_with_feedback_is_pasted_with_the_goal() -> None:
     for _ in range(3):
         scheduler.observe(0.9)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0123457 / 2)
+
+
+SWA = {"start": 0.5, "swa_lr": 0.25, "anneal": 0.0, "frequency": 1}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_swa_is_pasted_with_the_rate_that_it_sets(schedule: str) -> None:
+    hypers = {"warmup_fraction": 0.0}
+    chosen = config(
+        schedule=schedule, schedule_hypers=hypers, average="swa", average_hypers=SWA, epochs=2
+    )
+    names = run_all(python_code(chosen, JUDGED))
+    optimizer, scheduler, average = names["optimizer"], names["scheduler"], names["average"]
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+        average.update()
+    assert rates[0] == pytest.approx(0.0123457)
+    assert rates[10:] == pytest.approx([0.0123457 * 0.25] * 10)
+    assert (average.kind.name, average.hypers) == ("swa", SWA)
+    assert average.averaged == 11  # after updates 10 to 20
+
+
+def test_an_ema_is_pasted_beside_a_schedule_that_it_leaves_alone() -> None:
+    own = {"decay": 0.987654321, "start": 0.0}
+    chosen = config(
+        schedule="constant",
+        schedule_hypers={"warmup_fraction": 0.0},
+        average="ema_warmup",
+        average_hypers=own,
+    )
+    names = run_all(python_code(chosen, JUDGED))
+    assert names["average"].hypers == {"decay": 0.987654, "start": 0.0}
+    assert names["average"].total_steps == 300
+    assert "scheduler" not in names
+    assert "ema_warmup.decay: 0.987654" in paste(chosen, JUDGED)
+    assert "scheduler" in run_all(python_code(config(average="ema", average_hypers=own), JUDGED))

@@ -10,7 +10,7 @@ import wrong_keys
 import wrong_knobs
 import wrong_texts
 
-from optimizers import ALGORITHMS, RULES, SCHEDULES
+from optimizers import ALGORITHMS, AVERAGES, RULES, SCHEDULES
 from optimizers.names import closest, lookup
 from studies.errors import UserError
 from sweeps.spec import SpecError, load_spec
@@ -25,6 +25,7 @@ def known(line: str) -> str:
     for word, names in (
         ("optimizers", ALGORITHMS),
         ("schedules", SCHEDULES),
+        ("averages", ("none", *AVERAGES)),
         ("optimizers with momentum", having),
     ):
         line = line.replace(f"<{word}>", ", ".join(names))

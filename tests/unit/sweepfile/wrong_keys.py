@@ -36,6 +36,7 @@ n_trials: 3
 max_total_trials: 7
 max_concurrent_trials: 2
 lr: 0.1
+swa_lr: 0.1
 """,
         [
             "2: 'maxTrialCount' is Katib's key; here it is run_cap (= budget.trials)",
@@ -47,6 +48,7 @@ lr: 0.1
             "7: 'max_concurrent_trials' is Ray's and Azure's key; here it is lanes (trials trained"
             " together) and workers (processes)",
             "8: 'lr' is a knob, not a key of the top level; put it under parameters",
+            "9: 'swa_lr' is a knob, not a key of the top level; put it under parameters",
         ],
     ),
     "what this version does not do yet": (
@@ -66,8 +68,7 @@ compare: optimizer
             " cmaes, qmc, bayes",
             "3: metric is a list; several objectives are not there yet in this version: give one"
             " {name, goal}",
-            "4: average swa is not there yet in this version. There is: none",
-            "4: average 'em' is unknown. Known: none",
+            "4: average 'em' is unknown; did you mean 'ema'? Known: <averages>",
             "5: decay 'l1' is unknown. Known: l2, decoupled, independent",
             "6: lanes is 4; this version runs one trial at a time: give auto or 1",
             "7: workers is 2; this version runs one worker at a time: give auto or 1",
@@ -155,9 +156,10 @@ enqueue:
   - {learning_rate: 0.1, lr: 0.2}
   - {adamw.lr: 0.1, adamw.learning_rate: 0.2}
   - {schedule: step, step_epochs: 3, step.step_fraction: 0.5}
-  - {average: swa}
+  - {average: swo, swa.start: 2}
   - {sgd.lr: 0.1, task.hiden: 3, decay: l1}
   - {optimizer: sgd, nesterov: true, momentum: 0.9, dampening: 0.1}
+  - {average: ema, decay: 0.9, start: 0.1, ema.decay: 1}
 """,
         [
             "2: baseline: nesterov = True needs momentum in (0, inf) and dampening = 0, got"
@@ -167,7 +169,8 @@ enqueue:
             " one",
             "6: enqueue[2].step_epochs stands in the place of enqueue[2].step.step_fraction (line"
             " 6); keep one",
-            "7: enqueue[3]: average swa is not there yet in this version. There is: none",
+            "7: enqueue[3]: average 'swo' is unknown; did you mean 'swa'? Known: <averages>",
+            "7: enqueue[3].swa.start: start = 2 is invalid; it must lie in [0, 1)",
             "8: enqueue[4] (adamw, constant): name 'sgd.lr' is unknown. Known: optimizer, schedule,"
             " average, lr, beta1, beta2, eps, weight_decay, amsgrad, decay, cautious, centralize,"
             " warmup_fraction, epochs, batch_size, hidden, depth",
@@ -178,6 +181,12 @@ enqueue:
             "8: enqueue[4].decay: 'l1' is not a value of decay. Known: l2, decoupled, independent",
             "9: enqueue[5]: nesterov = True needs momentum in (0, inf) and dampening = 0, got"
             " momentum = 0.9 and dampening = 0.1",
+            "10: enqueue[6].decay: 0.9 is not a value of decay. Known: l2, decoupled, independent",
+            "10: enqueue[6] (adamw, constant, ema): name 'start' is unknown; did you mean"
+            " 'ema.start'? Known: optimizer, schedule, average, lr, beta1, beta2, eps,"
+            " weight_decay, amsgrad, decay, cautious, centralize, warmup_fraction, ema.decay,"
+            " ema.start, epochs, batch_size, hidden, depth",
+            "10: enqueue[6].ema.decay: decay = 1 is invalid; it must lie in [0, 1)",
         ],
     ),
 }

@@ -104,6 +104,8 @@ parameters:
   sgd: {parameters: {lr: 0.1}}
   adamw: {parameters: {momentum: 0.1}}
   hidden: {parameters: {x: 1}}
+  swa: {parameters: {start: 0.8}}
+  swa_lr: 0.5
 """,
         [
             "3: parameter 'momentm' belongs to nobody. Known: the task's arguments: hidden, depth;"
@@ -116,12 +118,42 @@ parameters:
             " decay, cautious, centralize, lr_x_wd, final_factor, warmup_fraction",
             "6: parameters.seed: seed is a key of the file's top level; put it there",
             "7: 'n_trials' is Optuna's and Hydra's key; here it is run_cap (= budget.trials)",
-            "8: sgd is not among the sweep's optimizers and schedules (adamw, cosine), so it has"
-            " no parameters",
+            "8: sgd is not among the sweep's optimizers, schedules and averages (adamw, cosine), so"
+            " it has no parameters",
             "9: parameters.adamw.parameters.momentum: adamw has no parameter 'momentum'. It has:"
             " lr, beta1, beta2, eps, weight_decay, amsgrad, decay, cautious, centralize, lr_x_wd",
-            "10: parameters.hidden has parameters of its own, which only optimizers and schedules"
-            " have",
+            "10: parameters.hidden has parameters of its own, which only optimizers, schedules and"
+            " averages have",
+            "11: swa is not among the sweep's optimizers, schedules and averages (adamw, cosine),"
+            " so it has no parameters",
+            "12: parameters.swa_lr belongs to swa, and this sweep uses adamw, cosine",
+        ],
+    ),
+    "names of averages": (
+        """\
+task: digits-mlp
+average: [none, swa, ema]
+parameters:
+  start: 0.8
+  decay: 0.99
+  swa: {parameters: {start: 1, freqency: 2, frequency: 1.5}}
+  ema: {parameters: {decay: {distribution: one_minus_log_uniform, min: 0.9, max: 0.99}}}
+  ema_warmup: {parameters: {decay: 0.9}}
+  none: {parameters: {x: 1}}
+""",
+        [
+            "4: parameters.start belongs to swa, ema; an average's are nested: swa: {parameters:"
+            " {start: ...}}",
+            "5: parameters.decay: 0.99 is not a value of decay. Known: l2, decoupled, independent",
+            "6: parameters.swa.parameters.start: start = 1 is invalid; it must lie in [0, 1)",
+            "6: parameters.swa.parameters.frequency: frequency = 1.5 is invalid; it must be a whole"
+            " number",
+            "6: parameters.swa.parameters.freqency: swa has no parameter 'freqency'; did you mean"
+            " 'frequency'? It has: start, swa_lr, anneal, frequency",
+            "8: ema_warmup is not among the sweep's optimizers, schedules and averages (adamw,"
+            " cosine, swa, ema), so it has no parameters",
+            "9: parameters.none has parameters of its own, which only optimizers, schedules and"
+            " averages have",
         ],
     ),
     "given twice": (

@@ -1,0 +1,80 @@
+"""The sweep of a study that exists: its sweep file read back, and what waiting trials wait for."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from studies import StudyStorage, Sweep, UserError, get_sweep, queries
+from sweeps.budget import COUNTED
+from sweeps.spec import Spec, differences, load_spec
+
+
+def sweep_of(storage: StudyStorage, study: str) -> Sweep:
+    """Return the sweep of `study`.
+
+    Raises:
+        UserError: no such study, or one without a sweep.
+    """
+    queries.status(storage, study)  # refuses an unknown study with the nearest name
+    sweep = get_sweep(storage, study)
+    if sweep is None:
+        raise UserError(
+            f"study '{study}' was not made by a sweep file, so its space is not known here. "
+            "Use Optuna's study.enqueue_trial"
+        )
+    return sweep
+
+
+def stored_spec(sweep: Sweep) -> Spec:
+    """Return the sweep file of a study: as it was stored, else as it stands where it was.
+
+    Raises:
+        UserError: neither can be used; the message says what to do.
+    """
+    record = sweep.record
+    meaning = record.spec["meaning"]
+    file = Path(record.spec_file or "sweep.yaml")
+    if file.parent.is_dir() and str(file.parent.resolve()) not in sys.path:
+        sys.path.insert(0, str(file.parent.resolve()))  # modules beside it, as in `sweeps run`
+    with tempfile.TemporaryDirectory(prefix="sweeplane-") as folder:
+        copy = Path(folder) / file.name
+        copy.write_text(record.spec_text, encoding="utf-8")
+        try:
+            spec = load_spec(copy, {"task": meaning["task"]})  # with its whole path
+            reason = "; ".join(differences(meaning, spec.meaning()))
+            if not reason:
+                return spec.model_copy(update={"path": file})
+        except UserError as error:
+            reason = str(error).replace(str(copy), str(file)).splitlines()[0]
+    try:
+        spec = load_spec(file)
+        if not differences(meaning, spec.meaning()):
+            return spec
+    except UserError:
+        pass  # the first reason says more
+    raise UserError(
+        f"study '{sweep.name}': its stored sweep file cannot be used here ({reason}), and "
+        f"'{file}' is not that file. Add the configuration to `enqueue:` of the sweep file and "
+        "run it"
+    )
+
+
+def held_up(storage: StudyStorage, study: str) -> str | None:
+    """Return what waiting trials of `study` wait for beside their turn; None: a live sweep takes
+    them up.
+    """
+    now, sweep = queries.status(storage, study), get_sweep(storage, study)
+    if sweep is None:
+        return "they run at the next study.ask of your program"
+    budget = sweep.record.spec.get("budget", {}).get("trials")
+    taken = storage.get_n_trials(now.study_id, COUNTED)
+    if budget is not None and taken >= budget:
+        return (
+            f"all places of budget.trials ({budget} when the study was created) are taken: raise "
+            "it in the sweep file, then sweeps run FILE"
+        )
+    if now.runner is None or not now.runner.alive:
+        return "nobody runs the study now: sweeps run FILE"
+    return None

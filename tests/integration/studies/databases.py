@@ -1,0 +1,134 @@
+"""Study DBs with everything in them that is hard to copy, and how they are read without us."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import create_engine, inspect, text
+
+from studies import Finish, Report, SweepRecord, create_sweep, open_storage, schema
+
+MakeUrl = Callable[[str], str]
+
+HARD_FLOATS = (0.1 + 0.2, 5e-324, 1.7976931348623157e308, 1 / 3, 1e-5, 123456789.123456789)
+RECORD = SweepRecord(
+    spec_text="task: iris-mlp  # größer, 'quoted' \\ \"twice\"\n",
+    spec_file=None,
+    spec={"metric": {"name": "valid/accuracy"}, "text": "ü\n\t'\"\\", "null": None, "n": 1e-05},
+    space={"knobs": {}},
+    seed=7,
+    environment={"python": "3.11", "true": True},
+    git_dirty=False,
+)
+
+
+def fill(url: str) -> None:
+    """Two studies and 12 trials: every state, every kind of number, NULLs, text, booleans."""
+    space = {
+        "lr": FloatDistribution(1e-320, 1.0, log=True),
+        "n": IntDistribution(1, 9),
+        "o": CategoricalDistribution(("adam", None, True, 0.5)),
+    }
+    with open_storage(url) as storage:
+        create_sweep(storage, "gone", ["minimize"], RECORD)
+        study_id = create_sweep(storage, "digits", ["maximize", "minimize"], RECORD)
+        storage.delete_study(1)  # ids do not begin with 1
+        other = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "plain ü")
+        storage.set_study_user_attr(study_id, "elapsed", 0.1 + 0.2)
+        storage.set_study_system_attr(other, "a", {"b": [None, "ü"]})
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params={"lr": 1e-320, "n": 3, "o": None},
+            distributions=space,
+            user_attrs={"text": "ü ' \" \\ \n", "nan": math.nan},
+        )
+        trials = [storage.create_new_trial(study_id, template) for _ in range(10)]
+        storage.create_new_trial(other)
+        for step, value in enumerate((*HARD_FLOATS, math.inf, -math.inf, math.nan, 0.0), start=1):
+            more = {"valid/loss": value, "test/größe": -value or 0.0, "zero": 0.0}
+            storage.report([Report(trial, step, value, more) for trial in trials[:8]])
+        storage.finish(
+            [
+                Finish(trials[0], TrialState.COMPLETE, [math.inf, -math.inf]),
+                Finish(trials[1], TrialState.COMPLETE, [5e-324, 0.1 + 0.2]),
+                Finish(trials[2], TrialState.PRUNED, None, {"outcome": "diverged"}, {"c": 1.0}),
+                Finish(trials[3], TrialState.FAIL, None, {"traceback": "x\n" * 500}),
+            ]
+        )
+        storage.hand_back(study_id, trials[4:])
+        with storage.engine.begin() as connection:
+            for trial, closed in ((None, False), (trials[0], True)):
+                row = {"study_id": study_id, "trial_id": trial, "tracking_uri": "sqlite:///m.db"}
+                values = {**row, "run_id": "a1", "last_step": -1, "closed": closed}
+                connection.execute(schema.exports.insert().values(values))
+            beat = datetime.now(UTC).replace(tzinfo=None)
+            connection.execute(
+                text("INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (:t, :b)"),
+                {"t": trials[5], "b": beat},
+            )
+
+
+def contents(url: str) -> dict[str, Any]:
+    """Every study with its trials as plain Optuna reads them, and our rows as plain SQL does."""
+    storage = optuna.storages.RDBStorage(url)
+    found: dict[str, Any] = {}
+    for study in optuna.study.get_all_study_summaries(storage):
+        loaded = optuna.load_study(study_name=study.study_name, storage=storage)
+        trials = [_sorted(trial) for trial in loaded.get_trials(deepcopy=False)]
+        found[study.study_name] = (
+            loaded._study_id,
+            loaded.directions,
+            loaded.user_attrs,
+            storage.get_study_system_attrs(loaded._study_id),
+            trials,
+        )
+    with storage.engine.connect() as connection:
+        points = connection.execute(text("SELECT trial_id, name, step, value FROM points"))
+        found["points"] = sorted(map(repr, points))
+        sweeps = "study_id, spec_text, spec_file, CAST(spec AS TEXT) s, seed, status, git_dirty"
+        rows = connection.execute(text(f"SELECT {sweeps} FROM sweeps")).all()
+        found["sweeps"] = [(*row[:-1], bool(row.git_dirty)) for row in rows]
+        exports = "export_id, study_id, trial_id, tracking_uri, run_id, last_step, closed"
+        rows = connection.execute(text(f"SELECT {exports} FROM exports")).all()
+        found["exports"] = sorted(repr((*row[:-1], bool(row.closed))) for row in rows)
+    storage.remove_session()
+    storage.engine.dispose()
+    return found
+
+
+def _sorted(trial: optuna.trial.FrozenTrial) -> str:
+    """Everything in a trial; neither database promises an order of its attributes."""
+    return repr(
+        {
+            name: dict(sorted(value.items())) if isinstance(value, dict) else value
+            for name, value in vars(trial).items()
+        }
+    )
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Statements in autocommit, on SQLite without the enforcement of foreign keys."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def leftovers(url: str) -> list[str]:
+    """Tables, and on PostgreSQL types and sequences, in a database."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = inspect(connection).get_table_names()
+        if engine.dialect.name == "postgresql":
+            types = "SELECT typname FROM pg_type WHERE typtype = 'e'"
+            sequences = "SELECT relname FROM pg_class WHERE relkind = 'S'"
+            found += connection.scalars(text(f"{types} UNION {sequences}")).all()
+    engine.dispose()
+    return found

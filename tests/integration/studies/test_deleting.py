@@ -1,0 +1,85 @@
+"""A whole study deleted, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import optuna
+import pytest
+
+from studies import SweeplaneError, UserError, acquire_runner, open_storage
+from studies.checks import check
+from studies.deleting import delete_study, extent
+from tests.integration.studies.databases import contents, fill, run_sql
+from tests.integration.studies.test_copying import HOLD
+
+
+def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
+    fill(database_url)
+    before = contents(database_url)
+    with open_storage(database_url) as storage:
+        seen = extent(storage, "digits")
+        assert delete_study(storage, "digits") == seen
+    assert (seen.trials, seen.running, seen.rows["points"], seen.rows["exports"]) == (10, 0, 120, 2)
+    after = contents(database_url)
+    assert after == {
+        "plain ü": before["plain ü"],
+        "points": [],
+        "sweeps": [],
+        "exports": [],
+    }
+    assert check(database_url).sound
+
+
+def test_a_plain_optuna_study(database_url: str) -> None:
+    fill(database_url)
+    before = contents(database_url)
+    with open_storage(database_url) as storage:
+        gone = delete_study(storage, "plain ü")
+    assert (gone.trials, gone.running) == (1, 1)
+    assert contents(database_url) == {k: v for k, v in before.items() if k != "plain ü"}
+
+
+def test_a_study_that_is_not_there(database_url: str) -> None:
+    fill(database_url)
+    with open_storage(database_url) as storage:
+        with pytest.raises(UserError, match="'digit' does not exist; did you mean 'digits'"):
+            delete_study(storage, "digit")
+        delete_study(storage, "digits")
+        with pytest.raises(UserError, match="does not exist"):
+            delete_study(storage, "digits")
+
+
+def test_a_live_runner_keeps_its_study(database_url: str) -> None:
+    fill(database_url)
+    before = contents(database_url)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with open_storage(database_url) as storage:
+        with subprocess.Popen([sys.executable, "-c", HOLD, database_url], **pipes) as process:
+            try:
+                assert process.stdout.readline() == "held\n"
+                for refused in (extent, delete_study):
+                    with pytest.raises(UserError, match=rf"by process {process.pid} .*Ctrl-C"):
+                        refused(storage, "digits")
+                assert contents(database_url) == before
+            finally:
+                process.kill()
+        assert delete_study(storage, "digits").trials == 10
+
+
+def test_nothing_is_deleted_when_a_part_fails(database_url: str) -> None:
+    fill(database_url)
+    run_sql(
+        database_url,
+        "CREATE TABLE notes (trial INTEGER NOT NULL REFERENCES trials (trial_id))",
+        "INSERT INTO notes SELECT max(trial_id) FROM trials WHERE number > 5",
+    )
+    before = contents(database_url)
+    with open_storage(database_url) as storage:
+        with pytest.raises(SweeplaneError, match="was not deleted from .*neither Optuna's nor"):
+            delete_study(storage, "digits")
+        assert contents(database_url) == before
+        assert optuna.load_study(study_name="digits", storage=storage).trials
+        acquire_runner(storage, 2)

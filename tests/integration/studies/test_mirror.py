@@ -1,0 +1,331 @@
+"""The mirror of a study's trials, on real databases that others write to."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import event
+
+from studies import Finish, Report, StudyStorage, mirror
+from studies.rungs import AshaPruner
+from sweeps.pruning import stopped
+
+MINIMIZE = [StudyDirection.MINIMIZE]
+SPACE: dict[str, BaseDistribution] = {
+    "x": FloatDistribution(1e-3, 1.0, log=True),
+    "n": IntDistribution(1, 9),
+    "c": CategoricalDistribution((None, True, 2, 0.5, "sgd")),
+}
+
+
+@pytest.fixture
+def plain(storage: StudyStorage) -> Iterator[RDBStorage]:
+    """Optuna's own storage on the same database, as another process has it."""
+    rdb = RDBStorage(storage.url.render_as_string(hide_password=False))
+    yield rdb
+    rdb.remove_session()
+    rdb.engine.dispose()
+
+
+@contextmanager
+def _statements(storage: StudyStorage) -> Iterator[list[str]]:
+    said: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    event.listen(storage.engine, "before_cursor_execute", note)
+    yield said
+    event.remove(storage.engine, "before_cursor_execute", note)
+
+
+def _finished(number: int) -> FrozenTrial:
+    return create_trial(
+        value=float(number),
+        params={"x": 0.5, "n": 3, "c": "sgd"},
+        distributions=SPACE,
+        user_attrs={"config": {"layers": [1, 2]}, "outcome": "complete"},
+        intermediate_values={1: 0.5, 2: math.inf},
+    )
+
+
+class Others:
+    """Random writes to one study by plain Optuna and by our batches."""
+
+    def __init__(self, storage: StudyStorage, plain: RDBStorage, study_id: int, seed: int) -> None:
+        self.storage, self.plain, self.study_id = storage, plain, study_id
+        self.random = random.Random(seed)
+
+    def trials(self, *states: TrialState) -> list[int]:
+        return [t._trial_id for t in self.plain.get_all_trials(self.study_id, False, states)]
+
+    def write(self) -> None:
+        running = self.trials(TrialState.RUNNING)
+        if len(running) < 4:
+            self.start()
+            return
+        trial, step = self.random.choice(running), self.random.randint(1, 4)
+        value = self.random.choice((0.5, math.nan, math.inf, self.random.random()))
+        writes = (
+            lambda: self.plain.set_trial_intermediate_value(trial, step, value),
+            lambda: self.storage.report([Report(trial, step, value, {"m": 1.0})]),
+            lambda: self.plain.set_trial_user_attr(trial, "note", {"at": [step, value]}),
+            lambda: self.storage.set_system_attrs({trial: {"completed_rung_0": 0.25}}),
+            lambda: self.plain.set_trial_state_values(trial, TrialState.COMPLETE, [math.inf]),
+            lambda: self.storage.finish([Finish(trial, TrialState.PRUNED, [0.5], {"seed": 1})]),
+            lambda: self.storage.hand_back(self.study_id, [trial]),
+            lambda: self.storage.set_trial_state_values(trial, TrialState.FAIL),
+        )
+        self.random.choice(writes)()
+
+    def start(self) -> None:
+        waiting = self.trials(TrialState.WAITING)
+        kind = self.random.random()
+        if waiting and kind < 0.5:
+            self.plain.set_trial_state_values(waiting[-1], TrialState.RUNNING)
+        elif kind < 0.7:
+            self.plain.create_new_trial(self.study_id, _finished(1))
+        elif kind < 0.8:
+            self.plain.create_new_trial(self.study_id, create_trial(state=TrialState.WAITING))
+        else:
+            trial = self.storage.create_new_trial(self.study_id)
+            names = self.random.sample(list(SPACE), 2)
+            for name in names:
+                self.storage.set_trial_param(trial, name, 1.0, SPACE[name])
+
+
+def _same(ours: Sequence[FrozenTrial], theirs: Sequence[FrozenTrial]) -> bool:
+    return [_plain(trial) for trial in ours] == [_plain(trial) for trial in theirs]
+
+
+def _plain(trial: FrozenTrial) -> str:
+    # as text, since one NaN is not another
+    fields = {**trial.__dict__, "intermediate_values": sorted(trial.intermediate_values.items())}
+    for name in ("_user_attrs", "_system_attrs"):
+        fields[name] = sorted(fields[name].items())
+    return repr(fields)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_look_is_what_optuna_reads(
+    storage: StudyStorage, plain: RDBStorage, seed: int
+) -> None:
+    study_id = storage.create_new_study(MINIMIZE, "shared")
+    storage.create_new_trial(storage.create_new_study(MINIMIZE, "another"))
+    others = Others(storage, plain, study_id, seed)
+    before: list[FrozenTrial] = []
+    states = set()
+    for _ in range(100):
+        others.write()
+        copied = copy.deepcopy(before)
+        trials = storage.get_all_trials(study_id, deepcopy=False)
+        theirs = plain.get_all_trials(study_id)
+        assert _same(trials, theirs)
+        assert _same(before, copied)  # what was given out did not change
+        finished = [number for number, trial in enumerate(before) if trial.state.is_finished()]
+        assert all(trials[number] is before[number] for number in finished)
+        chosen = others.random.choice(theirs)
+        assert _same([storage.get_trial(chosen._trial_id)], [chosen])
+        before = trials
+        states |= {trial.state for trial in trials}
+    assert states == set(TrialState)
+
+
+def test_a_copy_shares_nothing_with_the_mirror(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    for number in range(2):
+        storage.create_new_trial(study_id, _finished(number))
+    first, _ = trials = storage.get_all_trials(study_id)
+    assert trials == storage.get_all_trials(study_id, deepcopy=False)
+    first.user_attrs["config"]["layers"].append(3)
+    first.params["x"] = 0.25
+    first.intermediate_values[3] = 0.0
+    first.distributions["x"].low = 0.1  # type: ignore[attr-defined]
+    first.values.append(1.0)
+    again = storage.get_all_trials(study_id, deepcopy=False)[0]
+    assert again == storage.get_trial(again._trial_id)
+    assert (again.params["x"], again.values) == (0.5, [0.0])
+    assert again.user_attrs["config"] == {"layers": [1, 2]}
+    assert again.distributions["x"] == SPACE["x"]
+    assert again.intermediate_values == {1: 0.5, 2: math.inf}
+
+
+def test_a_look_reads_what_changed_and_no_more(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    for number in range(20):
+        storage.create_new_trial(study_id, _finished(number))
+    counts = []
+    for step in ("cold", "nothing new", "one new", "open", "ended", "nothing new"):
+        if step == "one new":
+            trial = storage.create_new_trial(study_id)
+        if step == "ended":
+            storage.finish([Finish(trial, TrialState.COMPLETE, [1.0])])
+        with _statements(storage) as said:
+            storage.get_all_trials(study_id, deepcopy=False)
+        counts.append(len([text for text in said if "SELECT" in text]))
+    assert counts == [6, 1, 6, 6, 6, 1]
+
+
+def test_a_study_that_others_deleted_is_gone(storage: StudyStorage, plain: RDBStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE, "gone")
+    trial = storage.create_new_trial(study_id, _finished(0))
+    assert len(storage.get_all_trials(study_id)) == 1
+    plain.delete_study(study_id)
+    with pytest.raises(KeyError):
+        storage.get_all_trials(study_id)
+    with pytest.raises(KeyError):
+        storage.get_trial(trial)
+
+
+@pytest.mark.parametrize("by_us", [True, False])
+def test_a_study_that_took_the_ids_of_a_deleted_one_is_read_anew(
+    storage: StudyStorage, plain: RDBStorage, by_us: bool
+) -> None:
+    """SQLite gives the ids of deleted studies and trials out again."""
+    study_id = storage.create_new_study(MINIMIZE, "first")
+    for number in range(3):
+        storage.create_new_trial(study_id, _finished(number))
+    running = storage.create_new_trial(study_id)
+    old = storage.get_all_trials(study_id, deepcopy=False)
+    (storage if by_us else plain).delete_study(study_id)
+    again = plain.create_new_study(MINIMIZE, "second")
+    for number in range(3):
+        trial = plain.create_new_trial(again, _finished(10 + number))
+    plain.create_new_trial(again)
+    assert (again == study_id) == (trial == running - 1)  # on SQLite both are
+    assert storage.get_trial(trial).value == 12.0
+    trials = storage.get_all_trials(again, deepcopy=False)
+    assert [t.value for t in trials] == [10.0, 11.0, 12.0, None]
+    assert _same(trials, plain.get_all_trials(again))
+    assert [t.value for t in old] == [0.0, 1.0, 2.0, None]
+
+
+def test_more_open_trials_than_a_statement_takes(
+    storage: StudyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "MOST_OPEN", 3)
+    study_id = storage.create_new_study(MINIMIZE)
+    for count in range(1, 7):
+        storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+        trials = storage.get_all_trials(study_id)
+        assert [trial.number for trial in trials] == list(range(count))
+
+
+def test_many_threads_look_while_one_writes(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    problems: list[str] = []
+    done = threading.Event()
+
+    def look() -> None:
+        seen = 0
+        while not done.is_set():
+            trials = storage.get_all_trials(study_id, deepcopy=False)
+            finished = sum(trial.state.is_finished() for trial in trials)
+            if [t.number for t in trials] != list(range(len(trials))) or finished < seen:
+                problems.append(f"{finished} after {seen}, {len(trials)} trials")
+            # one snapshot: the attribute and the state are written in one transaction
+            problems.extend(
+                f"trial {t.number} is {t.state.name} with {t.user_attrs}"
+                for t in trials
+                if t.state.is_finished() != ("end" in t.user_attrs)
+            )
+            seen = finished
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(40):
+            trial = storage.create_new_trial(study_id)
+            storage.report([Report(trial, 1, 0.5)])
+            storage.finish([Finish(trial, TrialState.COMPLETE, [0.5], {"end": number})])
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert problems == []
+    assert [t.user_attrs["end"] for t in storage.get_all_trials(study_id)] == list(range(40))
+
+
+def test_the_best_trial_is_read_from_the_mirror(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MAXIMIZE])
+    for number in (1, 5, 3):
+        storage.create_new_trial(study_id, _finished(number))
+    assert storage.get_best_trial(study_id).number == 1
+    assert storage.get_n_trials(study_id, TrialState.COMPLETE) == 3
+
+
+def test_attributes_of_many_trials_are_refused_where_one_does_not_run(
+    storage: StudyStorage,
+) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    ended = storage.create_new_trial(study_id, _finished(0))
+    runs = storage.create_new_trial(study_id)
+    assert storage.set_system_attrs({ended: {"a": 1}, runs: {"a": 1}, 999: {}}) == {ended, 999}
+    assert storage.set_system_attrs({runs: {"a": 2, "b": math.inf}}) == set()
+    found = [trial.system_attrs for trial in storage.get_all_trials(study_id)]
+    assert found == [{}, {"a": 2, "b": math.inf}]
+
+
+def test_our_rungs_and_optunas_are_one_study(storage: StudyStorage, plain: RDBStorage) -> None:
+    """Every other trial is decided by a process with Optuna's pruner, and all as by it alone."""
+    alone = optuna.create_study(pruner=SuccessiveHalvingPruner(1, 2))
+    ours = optuna.create_study(storage=storage, study_name="rungs", pruner=AshaPruner(1, 2))
+    theirs = optuna.load_study(
+        storage=plain, study_name="rungs", pruner=SuccessiveHalvingPruner(1, 2)
+    )
+    rng = random.Random(3)
+    levels = [rng.random() for _ in range(24)]
+    for _ in levels:
+        ours.ask()
+        alone.ask()
+    running = set(range(len(levels)))
+    for step in (1, 2, 3, 4):
+        for number in sorted(running):
+            trial_id = ours.get_trials(deepcopy=False)[number]._trial_id
+            storage.report([Report(trial_id, step, levels[number] / step)])
+            alone._storage.set_trial_intermediate_value(number, step, levels[number] / step)
+            expected = alone.pruner.prune(alone, alone.trials[number])
+            if number % 2:
+                stops = theirs.pruner.prune(theirs, theirs.trials[number])
+            else:
+                stops = number in stopped(ours, storage, [number])
+            assert stops == expected
+            if stops:
+                storage.finish([Finish(trial_id, TrialState.PRUNED)])
+                alone.tell(number, state=TrialState.PRUNED)
+                running.remove(number)
+    assert 0 < len(running) < 12
+    assert [t.system_attrs for t in ours.trials] == [t.system_attrs for t in alone.trials]
+
+
+def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) -> None:
+    study = optuna.create_study(storage=storage, pruner=AshaPruner(1, 2))
+    numbers = [study.ask().number for _ in range(3)]
+    ids = [trial._trial_id for trial in study.trials]
+    storage.report([Report(trial_id, 1, float(n)) for n, trial_id in enumerate(ids)])
+    assert stopped(study, storage, numbers) == {1, 2}
+    storage.hand_back(study._study_id, [ids[0]])
+    study.ask()
+    storage.report([Report(study.trials[0]._trial_id, 1, 0.5)])
+    assert stopped(study, storage, [0]) == set()
+    assert study.trials[0].system_attrs == {"completed_rung_0": 0.5}
+    assert stopped(study, storage, []) == set()
