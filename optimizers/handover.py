@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 class HandOver:
     """A `torch.optim.Optimizer` subclass, `path` = `module.Class`, as sweeps see an algorithm.
 
-    `tuples` are constructor arguments that hold several knobs: betas = (beta1, beta2). `decay` is
-    None: what its weight decay means is its own affair.
+    `tuples` are constructor arguments that hold several knobs: betas = (beta1, beta2). `free` are
+    those of which the constructor does not say what they take (a text, None, no default), with
+    whether one must be given; whatever the sweep file gives is passed on. `decay` is None: what its
+    weight decay means is its own affair.
     """
 
     name: str
@@ -37,6 +39,7 @@ class HandOver:
     hypers: Mapping[str, Hyper] = field(compare=False)
     switches: Mapping[str, tuple[object, ...]] = field(default_factory=dict, compare=False)
     tuples: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    free: Mapping[str, bool] = field(default_factory=dict, compare=False)
     decay: None = None
 
     @property
@@ -56,6 +59,8 @@ class HandOver:
             ValueError: a switch that it has not, or a value that it does not allow.
         """
         for switch, value in switches.items():
+            if switch in self.free:
+                continue
             allowed = lookup(self.switches, f"{self.name}'s switch", switch)
             if value not in allowed:
                 choices = ", ".join(map(str, allowed))
@@ -68,7 +73,8 @@ class HandOver:
         Raises:
             ValueError: names the argument, its value and the valid range.
         """
-        check_hypers(self.name, self.hypers, values, argument)
+        own = {name: value for name, value in values.items() if name not in self.free}
+        check_hypers(self.name, self.hypers, own, argument)
 
     def build(
         self, params: ParamsT, hypers: Mapping[str, float], switches: Mapping[str, object]
@@ -83,7 +89,10 @@ class HandOver:
     ) -> dict[str, Any]:
         """The constructor's arguments that these knobs mean."""
         packed = {knob: key for key, knobs in self.tuples.items() for knob in knobs}
-        given = {name: _whole(self.hypers[name], value) for name, value in hypers.items()}
+        given = {
+            name: int(value) if name in self.hypers and self.hypers[name].integer else value
+            for name, value in hypers.items()
+        }
         arguments: dict[str, Any] = {}
         for name, value in given.items():
             key = packed.get(name, name)
@@ -91,10 +100,6 @@ class HandOver:
             whole = tuple(given.get(knob, self.hypers[knob].default) for knob in knobs)
             arguments[key] = whole if knobs else value
         return arguments | {n: None if v == "none" else v for n, v in switches.items()}
-
-
-def _whole(hyper: Hyper, value: float) -> float:
-    return int(value) if hyper.integer else value
 
 
 # torch's defaults. lr 1 is the Newton step; without a line search smaller ones are safer, hence the
@@ -115,6 +120,7 @@ LBFGS = HandOver(
 
 Algorithm = Rule | HandOver
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ABOUT_KERNELS = ("maximize", "foreach", "fused", "capturable", "differentiable")
 
 
@@ -165,31 +171,47 @@ def _foreign(name: str) -> HandOver:
     """
     if "." not in name:
         raise KeyError(name)
+    if not all(name.split(".")):
+        raise KeyError(f"{name} is not a module's name, a dot and a class's")
     try:
         cls = _imported(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise KeyError(f"{name} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the module raises as it is imported
+        said = str(error) or type(error).__name__
+        raise KeyError(f"{name} cannot be imported: {said}") from error
     from torch.optim import Optimizer
 
     if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
         raise KeyError(f"{name} is not a subclass of torch.optim.Optimizer")
+    return _read(name, cls)
+
+
+def _read(name: str, cls: Any) -> HandOver:
     hypers: dict[str, Hyper] = {}
     switches: dict[str, tuple[object, ...]] = {}
     tuples: dict[str, tuple[str, ...]] = {}
+    free: dict[str, bool] = {}
     for key, parameter in list(inspect.signature(cls).parameters.items())[1:]:
         value = parameter.default
-        if key in _ABOUT_KERNELS:
+        if key in _ABOUT_KERNELS or parameter.kind in _REST:
             continue
         if isinstance(value, bool):
             switches[key] = (value, not value)
         elif _is_number(value):
-            hypers[key] = _knob(value)
+            hypers[key] = _knob(value, whole=isinstance(value, int) and value > 1)
         elif isinstance(value, tuple) and value and all(map(_is_number, value)):
-            tuples[key] = tuple(f"{key.removesuffix('s')}{i + 1}" for i in range(len(value)))
-            hypers |= {knob: _knob(number) for knob, number in zip(tuples[key], value, strict=True)}
-    paper = (inspect.getdoc(cls) or name).splitlines()[0]
+            stem = "beta" if key == "betas" else key
+            tuples[key] = tuple(f"{stem}{i + 1}" for i in range(len(value)))
+            hypers |= dict(zip(tuples[key], map(_knob, value), strict=True))
+        else:
+            free[key] = value is parameter.empty
     return HandOver(
-        name=name, path=name, paper=paper, hypers=hypers, switches=switches, tuples=tuples
+        name=name,
+        path=name,
+        paper=(inspect.getdoc(cls) or name).splitlines()[0],
+        hypers=hypers,
+        switches=switches,
+        tuples=tuples,
+        free=free,
     )
 
 
@@ -197,9 +219,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _knob(value: float) -> Hyper:
+def _knob(value: float, *, whole: bool = False) -> Hyper:
     """A constructor's number: any value is passed on, and none is searched unasked."""
-    whole = isinstance(value, int) and value > 1
     return Hyper(value, value, value, searched=False, integer=whole, at_least=-math.inf)
 
 

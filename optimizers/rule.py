@@ -71,6 +71,10 @@ class Rule(ABC):
     lane_buffers: ClassVar[Mapping[str, float | tuple[float, ...]]] = {}
     shaped: ClassVar[bool] = False
     measures: ClassVar[bool] = False
+    free: ClassVar[Mapping[str, bool]] = {}
+    """No argument of a rule is passed on unseen; of a `HandOver`'s some are."""
+    torch_twin: ClassVar[bool] = True
+    """False where torch.optim's class of this name, if there is one, can do less."""
     averages: ClassVar[bool] = False
     copies: ClassVar[tuple[str, ...]] = ()
     """Buffers that hold the weight itself, as it was before its first update."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy import Connection, Engine, Row, Table
 
-MOST_OPEN = 10_000  # SQLite takes 32,766 values in a statement; above it the study is read anew
+MOST_IDS = 10_000  # in a statement, of which SQLite takes 32,766; above it, the study's are read
 
 _NOT_FINITE = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 
@@ -89,13 +89,13 @@ class Mirror:
             KeyError: no such study.
         """
         with self._lock, self._engine.connect() as connection:
-            study = self._studies.pop(study_id, None) or _Study()
+            study = self._studies.get(study_id) or _Study()
             if not self._refresh(connection, study_id, study):
                 study = _Study()
                 self._refresh(connection, study_id, study)
+            self._studies[study_id] = study
             if not study.trials:
                 _require_study(connection, study_id)
-            self._studies[study_id] = study
             return list(study.trials)
 
     def trial(self, trial_id: int) -> FrozenTrial:
@@ -135,14 +135,15 @@ class Mirror:
     def _refresh(self, connection: Connection, study_id: int, study: _Study) -> bool:
         """Reads what changed; False when `study` is another one than the database has by now."""
         watched = study.watched()
-        if len(watched) > MOST_OPEN:
+        if len(watched) > MOST_IDS:
             return False
         trials = tables.trials.c
         mine = _heads().where(trials.study_id == study_id)
-        query = union_all(
-            mine.where(trials.trial_id > study.last_id), mine.where(trials.trial_id.in_(watched))
-        )
-        heads = sorted(connection.execute(query).all(), key=lambda head: head.trial_id)
+        asked = [mine.where(trials.trial_id > study.last_id)]
+        if watched:
+            asked.append(mine.where(trials.trial_id.in_(watched)))
+        found = connection.execute(union_all(*asked)).all()
+        heads = sorted(found, key=lambda head: head.trial_id)
         old = {head.trial_id: head for head in heads if head.trial_id <= study.last_id}
         if len(old) < len(watched):
             return False
@@ -150,15 +151,16 @@ class Mirror:
             if old[study.anchor.trial_id] != study.anchor:
                 return False
             heads.remove(study.anchor)
-        cold = select(trials.trial_id).where(trials.study_id == study_id)
-        ids = [head.trial_id for head in heads] if study.trials else cold
+        ids: _Chosen = [head.trial_id for head in heads]
+        if not study.trials or len(heads) > MOST_IDS:
+            ids = select(trials.trial_id).where(trials.study_id == study_id)
         study.take(heads, self._read(connection, heads, ids))
         return True
 
     def _read(
         self, connection: Connection, heads: Sequence[Row[Any]], chosen: _Chosen
     ) -> list[FrozenTrial]:
-        """The trials of `heads`, whose ids are `chosen`."""
+        """The trials of `heads`, whose ids are among `chosen`."""
         if not heads:
             return []
         params, distributions = self._params(connection, chosen)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 OPTUNA_TABLE = "alembic_version"
+_BEFORE_ALEMBIC = "before v0.9.0.a"
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,26 @@ class Versions:
 def read_versions(connection: Connection) -> Versions:
     """The schema of the database at `connection`; it may be of any version, or empty."""
     existing = set(inspect(connection).get_table_names())
+    optuna = None
+    if "studies" in existing:
+        optuna = _version(connection, OPTUNA_TABLE, existing) or _BEFORE_ALEMBIC
     missing: tuple[str, ...] = ()
     if connection.dialect.name == "sqlite" and migrations.VERSION_TABLE in existing:
         found = text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         there = set(connection.scalars(found))
         missing = tuple(name for name in schema.TRIGGERS if name not in there)
     return Versions(
-        optuna=_version(connection, OPTUNA_TABLE, existing) if "studies" in existing else None,
-        sweeplane=(
-            _version(connection, migrations.VERSION_TABLE, existing)
-            if migrations.VERSION_TABLE in existing
-            else None
-        ),
+        optuna=optuna,
+        sweeplane=_version(connection, migrations.VERSION_TABLE, existing),
         missing_triggers=missing,
     )
 
 
-def _version(connection: Connection, table: str, existing: set[str]) -> str:
-    found = None
-    if table in existing:
-        found = connection.execute(text(f"SELECT version_num FROM {table}")).scalar()
-    return found or "before v0.9.0.a"
+def _version(connection: Connection, table: str, existing: set[str]) -> str | None:
+    if table not in existing:
+        return None
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {table}"))
+    return found
 
 
 def refuse_newer(url: URL, versions: Versions) -> None:
@@ -102,7 +102,7 @@ def _of_optuna() -> set[str]:
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(Path(rdb.__file__).parent / "alembic"))
-    return {"before v0.9.0.a", *(script.revision for script in scripts.walk_revisions())}
+    return {_BEFORE_ALEMBIC, *(script.revision for script in scripts.walk_revisions())}
 
 
 def upgrade(storage_url: str) -> tuple[Versions, Versions]:

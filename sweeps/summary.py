@@ -124,7 +124,7 @@ def _optimizer_code(config: Config) -> str:
     path = f"optimizers.{algorithm.class_name}"
     if isinstance(algorithm, HandOver):
         path = algorithm.path
-    elif hasattr(torch.optim, algorithm.class_name):
+    elif algorithm.torch_twin and hasattr(torch.optim, algorithm.class_name):
         twin = inspect.signature(getattr(torch.optim, algorithm.class_name)).parameters
         if given.keys() <= twin.keys():
             path = f"torch.optim.{algorithm.class_name}"

@@ -14,6 +14,7 @@ from optimizers.handover import ALGORITHMS, HandOver
 from optimizers.names import lookup
 from optimizers.rule import Rule
 from optimizers.rules import RULES
+from optimizers.spaces import with_decay
 
 
 def drop_in_class(rule: Rule) -> type[RuleOptimizer]:
@@ -52,7 +53,9 @@ def build_optimizer(
     cls = DROP_INS[name]
     cls.rule.switched(switches).check(hypers)
     arguments: dict[str, Any] = dict(switches)
+    defaults = with_decay(cls.rule, str(switches.get("decay", cls.rule.decay)))
     for hyper, (key, index) in places(cls.rule).items():
-        value = hypers.get(hyper, cls.rule.hypers[hyper].default)
+        value: Any = hypers.get(hyper, defaults[hyper].default)
+        value = None if hyper in cls.rule.nones and value == 0 else value
         arguments[key] = value if index is None else (*arguments.get(key, ()), value)
     return cls(params, **arguments)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from optimizers.advance import advance
 from optimizers.drop_in.arguments import check_group, param_group, pick
@@ -86,12 +87,7 @@ class RuleOptimizer(AveragingOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        found = [self._with_gradients(group) for group in self.param_groups]
-        for index, (group, (params, grads, contiguous)) in enumerate(
-            zip(self.param_groups, found, strict=True)
-        ):
-            if params:
-                self._update(index, group, params, grads, contiguous)
+        self._update_all()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,6 +105,14 @@ class RuleOptimizer(AveragingOptimizer):
         finally:
             handle.remove()
         restore_precision(self, seen[0])
+
+    @_disable_dynamo  # in a compiled training step this is a call, as torch's fused ones are
+    def _update_all(self) -> None:
+        found = [self._with_gradients(group) for group in self.param_groups]
+        for index, group in enumerate(self.param_groups):
+            params, grads, contiguous = found[index]
+            if params:
+                self._update(index, group, params, grads, contiguous)
 
     def _with_gradients(self, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor], bool]:
         """The weights that have gradients, these, and whether they are contiguous."""
@@ -141,7 +145,7 @@ class RuleOptimizer(AveragingOptimizer):
         if rule.measures:
             self._measured(index, rule, group, hypers, cohort)
             return
-        kernel = None if torch.compiler.is_compiling() else fused_kernel(rule)
+        kernel = fused_kernel(rule)
         fits = kernel is not None and contiguous and self._work(index).fits(rule, params, cohort[2])
         for place, part in enumerate(_cohorts(rule, cohort)):
             states = part[2]

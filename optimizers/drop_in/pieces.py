@@ -152,7 +152,7 @@ class Bucket:
 
     def _shown(self, flat: Tensor, one: Tensor) -> Tensor:
         if self._rule.by_weight:
-            return flat.view(-1, *one.shape)
+            return flat.view(len(self.params), *one.shape)
         return flat.unsqueeze(0) if self._rule.measures else flat
 
 

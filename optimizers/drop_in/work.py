@@ -51,7 +51,8 @@ class Work:
             or not all(map(is_, known[1], states))
             or not all(piece.intact() for piece in known[2])
         ):
-            known = self._pieces[place, rule] = params, states, pieces_of(rule, params, states)
+            pieces = pieces_of(rule, params, states)
+            known = self._pieces[place, rule] = list(params), list(states), pieces
         return known[2]
 
 

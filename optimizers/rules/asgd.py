@@ -35,6 +35,7 @@ class AsgdRule(Rule):
 
     buffers: ClassVar[tuple[str, ...]] = ("ax",)
     lane_buffers: ClassVar[Mapping[str, float | tuple[float, ...]]] = {"eta": 0.0, "mu": 1.0}
+    torch_twin: ClassVar[bool] = False
     averages: ClassVar[bool] = True
 
     def scalars(self, h: Mapping[str, Number], t: Number) -> dict[str, Number]:

@@ -52,6 +52,7 @@ class MuonRule(Rule):
     buffers: ClassVar[tuple[str, ...]] = ("momentum_buffer", "exp_avg", "exp_avg_sq")
     shaped: ClassVar[bool] = True
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "adam_lr")
+    torch_twin: ClassVar[bool] = False
     switches: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "nesterov": (True, False),
         "ns_steps": (5, 1, 2, 3, 4, 6, 7, 8, 9, 10),

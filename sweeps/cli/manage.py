@@ -56,7 +56,7 @@ def enqueue(
         return
     for number, config in added:
         knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.hypers.items())
-        click.echo(f"Trial {number} waits: {config.optimizer} x {config.schedule}  {knobs}")
+        click.echo(f"Trial {number} waits: {config.title}  {knobs}")
     _say_next(study, added[0][0], waits)
 
 

@@ -10,7 +10,7 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -95,9 +95,22 @@ class SpaceBuilder:
             entry = self.entries.take(which, name)
             if name in rule.switches or entry is not None:
                 knobs.append(self._switch(name, allowed, owner, prefix, entry))
+        knobs += self._free(rule, owner, prefix)
         knobs += self._decay(rule, owner, prefix)
         self._switches_fit(rule, knobs)
         return knobs
+
+    def _free(self, rule: Algorithm, owner: Owner, prefix: str) -> Iterator[Knob]:
+        """The knobs that the file gives of a constructor's arguments that could be anything."""
+        for name, required in rule.free.items():
+            entry = self.entries.take(rule.name, name)
+            if entry is None and required:
+                text = f"optimizer {rule.name} needs '{name}', which has no default; give it"
+                example = f"parameters: {{{rule.name}: {{parameters: {{{name}: ...}}}}}}"
+                self.faults.add(("optimizer",), f"{text}: {example}")
+            if entry is not None and entry.distribution is not None:
+                static = entry.distribution.bounds() is None
+                yield Knob(name, owner, entry.distribution, "yours", prefix, static=static)
 
     def _decay(self, rule: Algorithm, owner: Owner, prefix: str) -> list[Knob]:
         """The knob that the file's `decay` is, where it is not the algorithm's own."""
@@ -169,9 +182,11 @@ class SpaceBuilder:
 
     def _product_fits(self, rule: Algorithm, lr_x_wd: Entry) -> bool:
         where = dotted(lr_x_wd.path)
-        kind = self.decay or rule.decay
-        if kind != "decoupled":
-            named = {"l2": "L2", None: "its own"}.get(kind, kind)
+        entry = self.entries.take(rule.name, "decay")
+        kinds = _listed(entry.distribution) if entry and entry.distribution else ()
+        kind = next((k for k in kinds or (self.decay or rule.decay,) if k != "decoupled"), None)
+        if kind is not None or rule.decay is None:
+            named = {"l2": "L2", None: "its own"}.get(str(kind) if kind else None, kind)
             text = f"{where} needs decoupled weight decay, and {rule.name}'s is {named}"
             remedy = "give it to the decoupled optimizers only, or set decay: decoupled"
             self.faults.add(lr_x_wd.path, f"{text}; {remedy}")

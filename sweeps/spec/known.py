@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from optimizers import ALGORITHMS, AVERAGES, SCHEDULES, Algorithm, Average, Hyper
 from optimizers.schedules.schedule import Schedule
+from optimizers.spaces import with_decay
 from sweeps.config import Config
-from sweeps.space import FRACTIONS, Space, with_fractions
+from sweeps.space import FRACTIONS, Owner, Space, with_fractions
 from sweeps.space.distributions import Categorical
-from sweeps.space.values import is_int, same, value_text
+from sweeps.space.values import is_int, is_number, same, value_text
 from sweeps.spec.build_space import SWEEP_KNOBS, hyper_problem
 from sweeps.spec.entries import ALIASES, instead_of, same_knob
 from sweeps.spec.faults import Faults, dotted, shown, unknown
@@ -49,7 +50,7 @@ class _Chosen(NamedTuple):
         """Owner -> its names, which may stand alone."""
         rule, schedule = self.rule, self.schedule
         return {
-            rule.name: (*rule.hypers, *rule.options),
+            rule.name: (*rule.hypers, *rule.options, *rule.free),
             schedule.name: (*schedule.hypers, *_in_epochs(schedule)),
         }
 
@@ -80,9 +81,13 @@ def known_config(
     own = given[rule.name]
     switches: dict[str, Any] = {name: each[0] for name, each in rule.switches.items()}
     switches |= {name: own[name] for name in rule.options if name in own}
+    kind = rule.decay
     if rule.decay is not None:
         kind = switches.pop("decay", decay or rule.decay)
         switches |= {"decay": kind} if kind != rule.decay else {}
+    hypers = {n: own.get(n, hyper.default) for n, hyper in with_decay(rule, kind).items()}
+    for name, value in _free_values(rule, own, space).items():
+        (hypers if is_number(value) else switches)[name] = value
     first: dict[str, dict[str, Any]] = {"sweep": {}, "task": {}}
     for knob in space.knobs:
         if knob.owner.kind in first:
@@ -91,7 +96,7 @@ def known_config(
     published = {name: hyper.default for name, hyper in schedule.hypers.items()}
     return Config(
         rule.name,
-        {name: own.get(name, hyper.default) for name, hyper in rule.hypers.items()},
+        hypers,
         switches,
         schedule.name,
         published | with_fractions(given[schedule.name], sweep["epochs"]),
@@ -101,6 +106,16 @@ def known_config(
         first["task"] | given["task"],
         {name: hyper.default for name, hyper in chosen.average_hypers.items()} | given[average],
     )
+
+
+def _free_values(rule: Algorithm, own: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """What is passed on unseen: as the entry has it, else the first value that the sweep has."""
+    searched = {
+        knob.name: knob.distribution.first()
+        for knob in space.knobs
+        if knob.owner == Owner("optimizer", rule.name) and knob.name in rule.free
+    }
+    return searched | {name: own[name] for name in rule.free if name in own}
 
 
 def known_entry(config: Config) -> dict[str, Any]:
@@ -255,6 +270,7 @@ def _checks(chosen: _Chosen) -> dict[Place, Callable[[Any], str | None]]:
     return {
         **{(rule.name, name): of_hyper(name, hyper) for name, hyper in rule.hypers.items()},
         **{(rule.name, name): of_switch(name, each) for name, each in rule.options.items()},
+        **{(rule.name, name): lambda _: None for name in rule.free},
         **{(schedule.name, name): of_hyper(name, hyper) for name, hyper in planned.items()},
         **{(average, name): of_hyper(name, hyper) for name, hyper in chosen.average_hypers.items()},
         **{("sweep", name): count for name in SWEEP_KNOBS},

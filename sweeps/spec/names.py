@@ -29,7 +29,8 @@ def owned_names(which: str) -> tuple[str, ...]:
     """Return every knob of the optimizer, schedule or average `which`, converted ones included."""
     if which in ALGORITHMS:
         rule = ALGORITHMS[which]
-        return (*rule.hypers, *rule.options, PRODUCT)
+        product = (PRODUCT,) if rule.decay is not None else ()
+        return (*rule.hypers, *rule.options, *rule.free, *product)
     if which in AVERAGES:
         return tuple(AVERAGES[which].hypers)
     hypers = SCHEDULES[which].hypers

@@ -90,7 +90,7 @@ def test_the_readmes_sweep_file_is_right(sweeps: Callable[..., Any], tmp_path: P
     """The snippet of a search space of one's own, beside the example task that it names."""
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     snippets = [part.partition("```")[0] for part in readme.split("```yaml\n")[1:]]
-    (snippet,) = [text for text in snippets if "parameters:" in text]
+    (snippet,) = [text for text in snippets if "task: own_task.py:wine\noptimizer" in text]
     shutil.copy(EXAMPLES / "own_task.py", tmp_path)
     (tmp_path / "sweep.yaml").write_text(snippet)
     done = sweeps("validate", "sweep.yaml", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import uuid
@@ -47,6 +48,16 @@ with open_storage(sys.argv[1]) as storage:
     acquire_runner(storage, get_sweep(storage, "digits").study_id)
     print("held", flush=True)
     sys.stdin.read()
+"""
+KILLED = """
+import os, signal, sys
+from studies.copying import copy_storage
+
+def kill(phase, *_):
+    if phase == "verify":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+copy_storage(*sys.argv[1:], progress=kill)
 """
 
 
@@ -316,6 +327,15 @@ def test_ctrl_c_leaves_nothing(new_url: MakeUrl, kind: str, phase: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         copy_storage(source, there, progress=stop)
     assert is_untouched(there)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_kill_the_same_copy_goes_through(new_url: MakeUrl, kind: str) -> None:
+    source, there = new_url("sqlite"), new_url(kind)
+    fill(source)
+    killed = subprocess.run([sys.executable, "-c", KILLED, source, there], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert all(table.equal for table in copy_storage(source, there).tables)
 
 
 def test_a_copy_that_differs_is_undone(new_url: MakeUrl) -> None:

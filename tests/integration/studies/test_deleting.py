@@ -78,7 +78,7 @@ def test_nothing_is_deleted_when_a_part_fails(database_url: str) -> None:
     )
     before = contents(database_url)
     with open_storage(database_url) as storage:
-        with pytest.raises(SweeplaneError, match="was not deleted from .*neither Optuna's nor"):
+        with pytest.raises(SweeplaneError, match=r"was not deleted from .*neither Optuna's nor"):
             delete_study(storage, "digits")
         assert contents(database_url) == before
         assert optuna.load_study(study_name="digits", storage=storage).trials

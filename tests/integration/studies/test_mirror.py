@@ -218,15 +218,38 @@ def test_a_study_that_took_the_ids_of_a_deleted_one_is_read_anew(
     assert [t.value for t in old] == [0.0, 1.0, 2.0, None]
 
 
-def test_more_open_trials_than_a_statement_takes(
+def test_more_trials_than_a_statement_takes(
     storage: StudyStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "MOST_OPEN", 3)
+    monkeypatch.setattr(mirror, "MOST_IDS", 3)
     study_id = storage.create_new_study(MINIMIZE)
-    for count in range(1, 7):
-        storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+    for size in (1, 6, 10):  # open ones, then finished ones too
+        while storage.get_n_trials(study_id) < size:
+            storage.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+        for number in range(5):
+            storage.create_new_trial(study_id, _finished(number))
         trials = storage.get_all_trials(study_id)
-        assert [trial.number for trial in trials] == list(range(count))
+        assert [trial.number for trial in trials] == list(range(len(trials)))
+        assert [trial.value for trial in trials[-5:]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_failed_look_changes_nothing(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    storage.create_new_trial(study_id, _finished(0))
+    before = storage.get_all_trials(study_id, deepcopy=False)
+    storage.create_new_trial(study_id, _finished(1))
+
+    def fail(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM trial_values" in statement:
+            raise OSError("gone")
+
+    event.listen(storage.engine, "before_cursor_execute", fail)
+    with pytest.raises(OSError, match="gone"):
+        storage.get_all_trials(study_id)
+    event.remove(storage.engine, "before_cursor_execute", fail)
+    after = storage.get_all_trials(study_id, deepcopy=False)
+    assert after[0] is before[0]
+    assert [trial.value for trial in after] == [0.0, 1.0]
 
 
 def test_many_threads_look_while_one_writes(storage: StudyStorage) -> None:
@@ -329,3 +352,16 @@ def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) ->
     assert stopped(study, storage, [0]) == set()
     assert study.trials[0].system_attrs == {"completed_rung_0": 0.5}
     assert stopped(study, storage, []) == set()
+
+
+def test_deciding_about_many_trials_is_one_look_and_one_transaction(storage: StudyStorage) -> None:
+    counts = []
+    for size in (2, 20):
+        study = optuna.create_study(storage=storage, pruner=AshaPruner(1, 2))
+        numbers = [study.ask().number for _ in range(size)]
+        trials = study.get_trials(deepcopy=False)
+        storage.report([Report(trial._trial_id, 1, float(trial.number)) for trial in trials])
+        with _statements(storage) as said:
+            assert stopped(study, storage, numbers) == set(numbers[1:])
+        counts.append(len([text for text in said if not text.startswith("BEGIN")]))
+    assert counts == [8, 8]

@@ -65,6 +65,39 @@ def test_its_parameters_are_those_of_the_file_and_the_constructors_defaults(load
     assert (again.hypers, again.switches) == (config.hypers, config.switches)
 
 
+NEEDY = """
+import torch
+class Mine(torch.optim.SGD):
+    def __init__(self, params, lr, kind="plain", third=None, betas=(0.9, 0.99), **rest):
+        super().__init__(params, lr=lr)
+"""
+
+
+def test_arguments_of_which_the_constructor_says_nothing(load: Load, tmp_path: Path) -> None:
+    """A required one, a text, a None: what the file gives is passed on."""
+    (tmp_path / "needy.py").write_text(NEEDY)
+    text = (
+        "optimizer: needy.Mine\nschedule: constant\nparameters:\n"
+        "  lr: {distribution: log_uniform_values, min: 1.0e-3, max: 1.0e-1}\n"
+        "  kind: {values: [plain, fancy]}\n  third: 0.5\n"
+    )
+    spec = load(text)
+    config = spec.space.config(
+        {"lr": 0.01, "kind": "fancy", "warmup_fraction": 0.0}, epochs=1, batch_size=1
+    )
+    assert config.hypers == {"lr": 0.01, "third": 0.5, "beta1": 0.9, "beta2": 0.99}
+    assert config.switches == {"kind": "fancy"}
+    assert python_code(config, Objective("valid/loss", maximize=False)) == (
+        "optimizer = needy.Mine(model.parameters(), lr=0.01, third=0.5, kind='fancy')"
+    )
+    baseline = spec.baseline_config(epochs=1, batch_size=1)
+    assert baseline is not None
+    assert (baseline.hypers["third"], baseline.switches) == (0.5, {"kind": "plain"})
+    again = load(text + yaml_text(config)).baseline_config(epochs=1, batch_size=1)
+    assert again is not None
+    assert (again.hypers, again.switches) == (config.hypers, config.switches)
+
+
 def test_a_class_beside_the_sweep_file(load: Load, tmp_path: Path) -> None:
     (tmp_path / "beside_it.py").write_text(
         "import torch\n"
@@ -82,6 +115,22 @@ def test_a_class_beside_the_sweep_file(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            "optimizer: broken.Mine\n",
+            "2: optimizer 'broken.Mine': broken.Mine cannot be imported: division by zero",
+        ),
+        ("optimizer: ..\n", "2: optimizer '..': .. is not a module's name, a dot and a class's"),
+        (
+            "optimizer: needy.Mine\n",
+            "2: optimizer needy.Mine needs 'lr', which has no default; give it: "
+            "parameters: {needy.Mine: {parameters: {lr: ...}}}",
+        ),
+        (
+            "optimizer: adamw\nparameters:\n  lr_x_wd: {min: 1e-6, max: 1e-3}\n"
+            "  decay: {values: [decoupled, l2]}\n",
+            "4: parameters.lr_x_wd needs decoupled weight decay, and adamw's is L2; give it to the "
+            "decoupled optimizers only, or set decay: decoupled",
+        ),
         (
             "optimizer: pytorch_optimizer.Adam2\n",
             "2: optimizer 'pytorch_optimizer.Adam2': pytorch_optimizer.Adam2 cannot be imported: "
@@ -104,7 +153,7 @@ def test_a_class_beside_the_sweep_file(load: Load, tmp_path: Path) -> None:
         (
             "optimizer: torch.optim.SGD\nparameters: {torch.optim.SGD: {parameters: {lrr: 1}}}\n",
             "3: parameters.torch.optim.SGD.parameters.lrr: torch.optim.SGD has no parameter 'lrr'; "
-            "did you mean 'lr'? It has: lr, momentum, dampening, weight_decay, nesterov, lr_x_wd",
+            "did you mean 'lr'? It has: lr, momentum, dampening, weight_decay, nesterov",
         ),
         (
             "optimizer: sgd\ndecay: l2\nparameters: {decay: {values: [l2, decoupled]}}\n",
@@ -116,7 +165,9 @@ def test_a_class_beside_the_sweep_file(load: Load, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused(load: Load, text: str, expected: str) -> None:
+def test_what_is_refused(load: Load, tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "needy.py").write_text(NEEDY)
     with pytest.raises(SpecError) as caught:
         load(text)
     assert [line.partition("sweep.yaml:")[2] for line in str(caught.value).splitlines()] == [
@@ -144,6 +195,9 @@ def test_independent_decay_has_the_range_of_lr_times_decoupled_decay(load: Load)
     flat = load("optimizer: adamw\nschedule: constant\ndecay: independent\n").space.flat()
     law = flat["weight_decay"]
     assert (law.low, law.high) == pytest.approx((5e-3 * 1e-3, 1.0 * 1e-3))
+    spec = load("enqueue: [{decay: independent}, {decay: decoupled}]\n")
+    known = spec.enqueue_configs(epochs=1, batch_size=1)
+    assert [config.hypers["weight_decay"] for config in known] == [pytest.approx(1e-5), 1e-2]
 
 
 def test_a_schedule_that_cycles_momentum_needs_one(load: Load) -> None:
