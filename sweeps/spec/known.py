@@ -72,10 +72,8 @@ def known_config(
 
     `decay` is the file's; the entry's own comes first.
     """
-    average = entry.get("average", "none")
-    chosen = _chosen(
-        entry.get("optimizer", space.optimizers[0]), entry.get("schedule", "constant"), average
-    )
+    average, planned = entry.get("average", "none"), entry.get("schedule", "constant")
+    chosen = _chosen(entry.get("optimizer", space.optimizers[0]), planned, average)
     rule, schedule = chosen.rule, chosen.schedule
     given = _sorted(entry, chosen)
     own = given[rule.name]

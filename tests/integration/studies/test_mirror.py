@@ -172,16 +172,18 @@ def test_a_look_reads_what_changed_and_no_more(storage: StudyStorage) -> None:
     study_id = storage.create_new_study(MINIMIZE)
     for number in range(20):
         storage.create_new_trial(study_id, _finished(number))
-    counts = []
+    counts, looks = [], []
     for step in ("cold", "nothing new", "one new", "open", "ended", "nothing new"):
         if step == "one new":
             trial = storage.create_new_trial(study_id)
         if step == "ended":
             storage.finish([Finish(trial, TrialState.COMPLETE, [1.0])])
         with _statements(storage) as said:
-            storage.get_all_trials(study_id, deepcopy=False)
+            looks.append(storage.get_all_trials(study_id, deepcopy=False))
         counts.append(len([text for text in said if "SELECT" in text]))
     assert counts == [6, 1, 6, 6, 6, 1]
+    assert looks[3][20] is looks[2][20]  # read again, and the same
+    assert looks[4][20] is not looks[3][20]
 
 
 def test_a_study_that_others_deleted_is_gone(storage: StudyStorage, plain: RDBStorage) -> None:
