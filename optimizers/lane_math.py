@@ -8,6 +8,7 @@ the first, kept as axes of one, so that they multiply a tensor [K, *shape] as th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -103,3 +104,14 @@ def lane_sum(x: Tensor) -> Tensor:
     import torch
 
     return x.reshape(x.shape[0], -1).sum(dim=1, dtype=torch.float64)
+
+
+def check_lanes(lanes: Sequence[int], count: int) -> None:
+    """Refuse a choice of no lanes, of one that there is not, or of one twice.
+
+    Raises:
+        ValueError: names the lanes and those that there are.
+    """
+    if not lanes or len(set(lanes)) != len(lanes) or not set(lanes) <= set(range(count)):
+        text = f"lanes = {list(lanes)!r} is invalid"
+        raise ValueError(f"{text}; give lanes of 0..{count - 1}, each at most once")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from optimizers.clipping import clip_by_norm, clip_by_value
+from optimizers.lane_math import check_lanes
 from optimizers.lane_rows import Rows, said
 from optimizers.rule import Rule
 
@@ -150,7 +151,7 @@ class LaneOptimizer:
         Raises:
             ValueError: a hyperparameter that the rule has not, or an invalid value.
         """
-        self._check_lanes([lane])
+        check_lanes([lane], len(self.steps))
         old = next(rows for rows in self.rows if lane in rows.lanes)
         rule = old.rule if rule is None else rule
         rule.check(hypers)
@@ -168,7 +169,7 @@ class LaneOptimizer:
         Raises:
             ValueError: a lane that there is not, or one twice.
         """
-        self._check_lanes(lanes)
+        check_lanes(lanes, len(self.steps))
         place = {lane: new for new, lane in enumerate(lanes)}
         kept = []
         for rows in self.rows:
@@ -237,12 +238,6 @@ class LaneOptimizer:
                 text = f"{name} has the shape {list(column.shape)}"
                 raise ValueError(f"{text}; it must have a number a lane, [{len(self.steps)}]")
         return {name: column.tolist() for name, column in hypers.items()}
-
-    def _check_lanes(self, lanes: Sequence[int]) -> None:
-        known = range(len(self.steps))
-        if not lanes or len(set(lanes)) != len(lanes) or not set(lanes) <= set(known):
-            text = f"lanes = {list(lanes)!r} is invalid"
-            raise ValueError(f"{text}; give lanes of 0..{known[-1]}, each at most once")
 
     def _index(self, rows: Rows) -> Tensor | None:
         """The rows' places in the buffer; None where they are all of it, in order."""

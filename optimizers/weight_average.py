@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import swa_utils
 
 from optimizers.averaging import AVERAGES, Average
+from optimizers.lane_math import check_lanes
 from optimizers.names import lookup
 from optimizers.swap import swapped
 
@@ -196,11 +197,18 @@ class LaneAverages:
         hypers: Mapping[str, Tensor],
     ) -> None:
         self.kinds = list(kinds)
+        if len(self.kinds) != flat.shape[0]:
+            raise ValueError(f"{len(self.kinds)} kinds for {flat.shape[0]} lanes; give one a lane")
         self.average = torch.zeros_like(flat)
         self.total = total.to(flat.device, torch.float64, copy=True)
         self.steps = torch.zeros_like(self.total)
         self.averaged = torch.zeros_like(self.total)
         self.hypers: dict[str, Tensor] = {}
+        known = {name for kind in self.kinds if kind for name in kind.hypers}
+        for name in hypers:
+            if name not in known:
+                text = f"no average of these lanes has a knob '{name}'"
+                raise ValueError(f"{text}. Known: {', '.join(sorted(known)) or 'none'}")
         columns = {name: values.tolist() for name, values in hypers.items()}
         for lane, kind in enumerate(self.kinds):
             names = kind.hypers if kind else {}
@@ -231,6 +239,8 @@ class LaneAverages:
         self, lane: int, kind: Average | None, total: float, hypers: Mapping[str, float]
     ) -> None:
         """Refill a lane: nothing averaged, its knobs these (missing: the defaults)."""
+        if kind is not None:
+            kind.check(hypers)
         self.kinds[lane] = kind
         self._set(lane, hypers)
         self.total[lane] = total
@@ -240,6 +250,7 @@ class LaneAverages:
     @torch.no_grad()
     def compact(self, lanes: Sequence[int]) -> None:
         """Go on with these lanes only, in this order."""
+        check_lanes(lanes, len(self.kinds))
         index = torch.tensor(list(lanes), dtype=torch.long, device=self.total.device)
         self.kinds = [self.kinds[lane] for lane in lanes]
         self.average, self.total = self.average[index], self.total[index]
@@ -248,12 +259,16 @@ class LaneAverages:
 
     def state_dict(self) -> dict[str, Any]:
         """The averages, counts and knobs of all lanes, as copies."""
-        own = {name: getattr(self, name).clone() for name in self._STATE}
+        own: dict[str, Any] = {name: getattr(self, name).clone() for name in self._STATE}
+        own["kinds"] = [kind.name if kind else None for kind in self.kinds]
         return {**own, "hypers": {name: values.clone() for name, values in self.hypers.items()}}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict` of the same kinds and shapes."""
+        here = [kind.name if kind else None for kind in self.kinds]
+        if state["kinds"] != here:
+            raise ValueError(f"kinds = {state['kinds']!r} in the loaded state, here {here!r}")
         for name in self._STATE:
             getattr(self, name).copy_(state[name])
         _copy(self.hypers, state["hypers"])

@@ -80,7 +80,7 @@ def copy_storage(
     Raises:
         UserError: one of the databases cannot be opened; the source's schema is newer or older;
             a sweep of it is being run; the target holds something.
-        SweeplaneError: a row was refused, the disk is full, the two sides differ.
+        SweeplaneError: a row was refused or cannot be read, the disk is full, the sides differ.
     """
     source, to = parse_url(source_url), parse_url(target_url)
     check_file(source, create=False)
@@ -163,7 +163,7 @@ def _copy(source: Connection, engine: Engine, url: URL, progress: Progress) -> l
             _set_sequences(connection, data)
             at = ""
     except StatementError as error:
-        where = f"table {at} was refused" if at else "the copy was refused"
+        where = f"stopped at table {at}" if at else "stopped at the end"
         raise SweeplaneError(
             f"copy to '{shown(url)}': {where}: {said(error, url)}. Nothing was copied. "
             f"{_advice(str(error.orig))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -291,7 +292,23 @@ def test_a_number_that_postgresql_cannot_hold(new_url: MakeUrl) -> None:
     source, there = new_url("sqlite"), new_url("postgres")
     fill(source)
     run_sql(source, f"UPDATE sweeps SET seed = {2**40}")
-    with pytest.raises(SweeplaneError, match=r"table sweeps was refused: .*out of range"):
+    with pytest.raises(SweeplaneError, match=r"stopped at table sweeps: .*out of range"):
+        copy_storage(source, there)
+    assert is_untouched(there)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_source_leaves_nothing(new_url: MakeUrl, kind: str) -> None:
+    source, there = new_url("sqlite"), new_url(kind)
+    fill(source)
+    path = Path(make_url(source).database or "")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'trial_user_attributes'"
+        page = connection.execute(query).fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\x07" * 4096)
+    with pytest.raises(SweeplaneError, match=r"malformed.*sweeps storage check"):
         copy_storage(source, there)
     assert is_untouched(there)
 

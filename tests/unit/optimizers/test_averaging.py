@@ -334,3 +334,23 @@ def test_a_registered_average_names_its_source(name: str) -> None:
     for knob, hyper in kind.hypers.items():
         for value in (hyper.default, hyper.low, hyper.high):
             hyper.check(knob, value)
+
+
+def test_misuse_of_lane_averages_is_refused_and_changes_nothing() -> None:
+    flat = torch.zeros(2, 3)
+    total = torch.full((2,), 10.0)
+    swa, ema = AVERAGES["swa"], AVERAGES["ema"]
+    with pytest.raises(ValueError, match="1 kinds for 2 lanes; give one a lane"):
+        LaneAverages([swa], flat, total, {})
+    with pytest.raises(ValueError, match=r"no average of these lanes has a knob 'decya'. Known: "):
+        LaneAverages([swa, ema], flat, total, {"decya": torch.ones(2)})
+    averages = LaneAverages([swa, ema], flat, total, {})
+    with pytest.raises(ValueError, match="ema has no hyperparameter 'swa_lr'"):
+        averages.reset(0, ema, 10, {"swa_lr": 0.5})
+    assert averages.kinds == [swa, ema]
+    averages.update(flat)
+    for lanes in ([], [0, 0], [-1]):
+        with pytest.raises(ValueError, match=r"give lanes of 0\.\.1, each at most once"):
+            averages.compact(lanes)
+    with pytest.raises(ValueError, match=r"kinds = \['swa', 'ema'\] in the loaded state, here"):
+        LaneAverages([ema, ema], flat, total, {}).load_state_dict(averages.state_dict())
