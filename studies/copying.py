@@ -149,23 +149,25 @@ def _into(source: Connection, url: URL, progress: Progress) -> list[TableCopy]:
 
 def _copy(source: Connection, engine: Engine, url: URL, progress: Progress) -> list[TableCopy]:
     data = transfer.data_tables()
-    at = ""
+    at = "the start"
     try:
         with writing(engine).begin() as connection:
             target.lock_empty(connection, url)
             total = sum(transfer.count(source, table) for table in data)
             sums: dict[str, Sum] = {}
             for table in data:
-                at = table.name
+                at = f"table {table.name}"
                 done = sum(each.rows for each in sums.values())
-                sums[at] = _table(source, connection, table, _at(progress, "copy", done, total))
+                sums[table.name] = _table(
+                    source, connection, table, _at(progress, "copy", done, total)
+                )
+            at = "the comparison"
             compared = _compare(source, connection, sums, total, progress)
             _set_sequences(connection, data)
-            at = ""
+            at = "the end"
     except StatementError as error:
-        where = f"stopped at table {at}" if at else "stopped at the end"
         raise SweeplaneError(
-            f"copy to '{shown(url)}': {where}: {said(error, url)}. Nothing was copied. "
+            f"copy to '{shown(url)}': stopped at {at}: {said(error, url)}. Nothing was copied. "
             f"{_advice(str(error.orig))}"
         ) from error
     return compared
@@ -230,7 +232,7 @@ def _set_sequences(connection: Connection, data: Sequence[Table]) -> None:
 
 def _advice(problem: str) -> str:
     text = problem.lower()
-    if any(sign in text for sign in ("disk", "space", "too big", "full")):
+    if any(sign in text for sign in ("is full", "no space", "too big", "disk i/o")):
         return "Free some space and run it again."
     if any(sign in text for sign in ("constraint", "foreign key", "out of range", "too long")):
         return "Run sweeps storage check on the source: it lists rows that do not belong."
