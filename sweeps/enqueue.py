@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState, create_trial
-
 from studies import StudyStorage, UserError
 from sweeps.config import Config
-from sweeps.launch import OpenSweep, open_sweep
-from sweeps.plan import planned
+from sweeps.launch import open_sweep
+from sweeps.plan import planned, put_in
 from sweeps.spec import Spec, SpecError
 from sweeps.spec.faults import Faults, dotted, shown
 from sweeps.spec.known import check_known
@@ -108,7 +106,7 @@ def enqueue(storage: StudyStorage, study: str, given: Entries) -> list[tuple[int
     sweep = open_sweep(spec, storage.url.render_as_string(hide_password=False), study)
     with sweep.storage:
         known = [config for origin, config in planned(sweep) if origin == "enqueued"]
-        return [(_put_in(sweep, config), config) for config in known]
+        return [(put_in(sweep, "enqueued", config), config) for config in known]
 
 
 def _checked(given: Entries, spec: Spec) -> list[dict[str, Any]]:
@@ -123,18 +121,3 @@ def _checked(given: Entries, spec: Spec) -> list[dict[str, Any]]:
     if faults.found:
         raise SpecError(given.source, faults.found)
     return [dict(entry) for _, _, entry in given.entries]
-
-
-def _put_in(sweep: OpenSweep, config: Config) -> int:
-    """Add a waiting trial, as `sweeps.plan` does; return its number."""
-    flat = sweep.spec.space.flat()
-    params = sweep.spec.space.encode(config) or {}
-    trial = create_trial(
-        state=TrialState.WAITING,
-        params=params,
-        distributions={name: flat[name] for name in params},
-        user_attrs={"origin": "enqueued", "config": config.to_json()},
-    )
-    trial_id = sweep.storage.create_new_trial(sweep.study_id, trial)
-    number: int = sweep.storage.get_trial(trial_id).number
-    return number

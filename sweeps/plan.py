@@ -31,7 +31,7 @@ def plan(sweep: OpenSweep) -> None:
     values, so that samplers learn from it; one that does not (a default of zero on a log scale, a
     schedule that is not searched) keeps its effective values only. The caller holds the sweep.
     """
-    study, space = sweep.study, sweep.spec.space
+    study = sweep.study
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([sweep.spec.metric.name])
@@ -40,21 +40,27 @@ def plan(sweep: OpenSweep) -> None:
         for trial in study.get_trials(deepcopy=False)
         if trial.state != TrialState.FAIL and "config" in trial.user_attrs
     )
-    flat = space.flat()
     for origin, config in planned(sweep):
         key = _key(origin, config)
         if there[key] > 0:
             there[key] -= 1
-            continue
-        params = space.encode(config) or {}
-        study.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=params,
-                distributions={name: flat[name] for name in params},
-                user_attrs={"origin": origin, "config": config.to_json()},
-            )
-        )
+        else:
+            put_in(sweep, origin, config)
+
+
+def put_in(sweep: OpenSweep, origin: str, config: Config) -> int:
+    """Add a waiting trial of a known configuration; return its number."""
+    flat = sweep.spec.space.flat()
+    params = sweep.spec.space.encode(config) or {}
+    trial = create_trial(
+        state=TrialState.WAITING,
+        params=params,
+        distributions={name: flat[name] for name in params},
+        user_attrs={"origin": origin, "config": config.to_json()},
+    )
+    trial_id = sweep.storage.create_new_trial(sweep.study_id, trial)
+    number: int = sweep.storage.get_trial(trial_id).number
+    return number
 
 
 def _key(origin: str, config: Config) -> str:

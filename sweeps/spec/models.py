@@ -95,6 +95,13 @@ def _count(what: str, low: int = 1) -> BeforeValidator:
     return _number(what, low, whole=True)
 
 
+def _seed(value: Any) -> Any:
+    """A whole number that the study DB's integer column holds, PostgreSQL's too."""
+    if not is_int(value) or not 0 <= value < 2**31:
+        raise words(f"seed is {shown(value)}; give a whole number from 0 to {2**31 - 1}")
+    return value
+
+
 def _count_or_auto(what: str) -> BeforeValidator:
     """A whole number of 1 or more, or `auto` -> None."""
 
@@ -257,7 +264,7 @@ class SweepFile(Model):
     enqueue: tuple[dict[str, Any], ...] = ()
     early_terminate: EarlyTerminate = EarlyTerminate()
     budget: Budget = Budget()
-    seed: Annotated[int, _count("seed", 0)] = 0
+    seed: Annotated[int, BeforeValidator(_seed)] = 0
     repeats: Annotated[int, _count("repeats")] = 1
     device: Annotated[
         str, _matches("device", r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")

@@ -32,8 +32,9 @@ def check_stopper(raw: Any, faults: Faults) -> None:
 def _check_values(kind: str, raw: Mapping[str, Any], faults: Faults) -> None:
     eta, percentile = raw.get("eta", 3), raw.get("percentile", 25)
     place = ("early_terminate",)
-    if kind == "asha" and is_finite(eta) and eta > 1 and (eta < 2 or eta != int(eta)):
-        text = f"early_terminate.eta is {eta}; asha takes a whole number of 2 or more"
+    rungs = kind == "asha" or (kind == "hyperband" and not {"min_iter", "max_iter"} & set(raw))
+    if rungs and is_finite(eta) and eta > 1 and (eta < 2 or eta != int(eta)):
+        text = f"early_terminate.eta is {eta}; {kind} takes a whole number of 2 or more"
         faults.add((*place, "eta"), text)
     if is_number(percentile) and percentile > 100:
         text = f"early_terminate.percentile is {percentile}; give a number up to 100"

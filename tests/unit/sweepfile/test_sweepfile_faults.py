@@ -104,7 +104,7 @@ def test_an_override_is_checked_like_a_key_but_has_no_line(tmp_path: Path) -> No
     with pytest.raises(SpecError) as caught:
         load_spec(path, {"seed": -2})
     assert str(caught.value).splitlines() == [
-        f"{path}: seed is -2; give a whole number of 0 or more",
+        f"{path}: seed is -2; give a whole number from 0 to 2147483647",
         f"{path}:3: repeats is 0; give a whole number of 1 or more",
     ]
 
@@ -162,7 +162,7 @@ not_a_function = 3
             [
                 "1: task 'broken.py:factory' cannot be imported: ModuleNotFoundError: No module"
                 " named 'torchy' ({folder}/broken.py, line 2)",
-                "2: seed is -1; give a whole number of 0 or more",
+                "2: seed is -1; give a whole number from 0 to 2147483647",
             ],
         ),
     ],

@@ -20,7 +20,7 @@ batch_size: "32"
             "3: budget.trial_time is '5 parsecs'; give a time with its unit: 90s, 30m, 4h or 2d",
             "3: budget.failures is 0; give a whole number of 1 or more",
             "3: 'n_trials' is Optuna's and Hydra's key; here it is run_cap (= budget.trials)",
-            "4: seed is -1; give a whole number of 0 or more",
+            "4: seed is -1; give a whole number from 0 to 2147483647",
             "5: repeats is 0; give a whole number of 1 or more",
             "6: epochs is 1.5; give a whole number of 1 or more",
             "7: batch_size is '32'; give a whole number of 1 or more",

@@ -79,7 +79,7 @@ parameters:
 """,
         [
             "2: epochs is '1_000'; give a whole number of 1 or more",
-            "3: seed is '0b11'; give a whole number of 0 or more",
+            "3: seed is '0b11'; give a whole number from 0 to 2147483647",
             "4: metric is 'valid/loss'; give {name: valid/loss, goal: minimize} (or maximize)",
             "6: parameters.lr: q is 1 where it is absent, and q_log_uniform_values rounds every"
             " value to a multiple of q: all become 0; give a smaller q, or log_uniform_values",
@@ -162,7 +162,7 @@ device: gpu
         "task: digits-mlp\nprogram: train.py\nseed: x\n",
         [
             "2: program and task (line 1) are both given; a sweep file has one of them",
-            "3: seed is 'x'; give a whole number of 0 or more",
+            "3: seed is 'x'; give a whole number from 0 to 2147483647",
         ],
     ),
     "a program file": (
