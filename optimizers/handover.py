@@ -102,8 +102,9 @@ class HandOver:
         return arguments | {n: None if v == "none" else v for n, v in switches.items()}
 
 
-# torch's defaults. lr 1 is the Newton step; without a line search smaller ones are safer, hence the
-# range. max_iter and history_size bound the work of one step.
+# torch's defaults, but for the line search, which sweeps make unless told otherwise: on batches of
+# digits-mlp 12 of 20 trials of the range diverged without it, and 1 of 8 with it. lr 1 is the
+# Newton step. max_iter and history_size bound the work of one step.
 LBFGS = HandOver(
     name="lbfgs",
     path="torch.optim.LBFGS",
@@ -115,7 +116,7 @@ LBFGS = HandOver(
         "tolerance_grad": Hyper(1e-7, 1e-12, 1e-3, "log", searched=False),
         "tolerance_change": Hyper(1e-9, 1e-12, 1e-3, "log", searched=False),
     },
-    switches={"line_search_fn": ("none", "strong_wolfe")},
+    switches={"line_search_fn": ("strong_wolfe", "none")},
 )
 
 Algorithm = Rule | HandOver

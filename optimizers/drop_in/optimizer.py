@@ -28,6 +28,8 @@ from optimizers.rule import Rule
 
 LANE_STATE = "lane_state"
 """Where a param group keeps what a rule that measures knows of the group as a whole."""
+_RATES = ("peak_lr", "initial_lr", "max_lr")
+"""The lr that a group was made with, and what schedulers keep: the largest has the factor 1."""
 _step_of = itemgetter("step")
 
 
@@ -67,6 +69,8 @@ class RuleOptimizer(AveragingOptimizer):
         adopt_group(param_group)
         check_group(self.rule, {**self.defaults, **param_group})
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.setdefault("peak_lr", float(group["lr"]))
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -222,7 +226,7 @@ class RuleOptimizer(AveragingOptimizer):
 
     def _hypers_of(self, group: Mapping[str, Any]) -> dict[str, float]:
         found = {name: float(value) for name, value in pick(self.rule, group).items()}
-        top = float(group.get("max_lr", group.get("initial_lr", found["lr"])))
+        top = max(float(group.get(name, 0.0)) for name in _RATES)
         found["lr_factor"] = found["lr"] / top if top else 1.0
         return found
 
@@ -232,6 +236,7 @@ class RuleOptimizer(AveragingOptimizer):
             adopt_group(group)
             for key, value in self.defaults.items():
                 group.setdefault(key, value)
+            group.setdefault("peak_lr", float(group["lr"]))
             rule = self._rule_of(group)
             for p in group["params"]:
                 if p in self.state:

@@ -159,9 +159,9 @@ class CyclicLR(FactorLR):
             if cycle_momentum:
                 base = per_group("base_momentum", optimizer, base_momentum)
                 begin_cycle(optimizer, base, per_group("max_momentum", optimizer, max_momentum))
-            for group, low in zip(optimizer.param_groups, lows, strict=True):
+            for group, low, high in zip(optimizer.param_groups, lows, self.max_lrs, strict=True):
                 set_rate(group, low)
-                group["initial_lr"] = low
+                group["initial_lr"], group["max_lr"] = low, high
         super().__init__(optimizer, last_epoch)
         self.base_lrs = lows
 

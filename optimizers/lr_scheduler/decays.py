@@ -177,7 +177,7 @@ class CosineAnnealingLR(FactorLR):
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group at the present step."""
         factor = self.row(self.last_epoch)[0]
-        return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
+        return [self.eta_min + (base - self.eta_min) * factor for base in self.bases()]
 
 
 class WSDLR(FactorLR):

@@ -134,7 +134,13 @@ class FactorLR(ByStep, ClosedLR):
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group at the present step."""
         factor = self.row(self.last_epoch)[0]
-        return [base * factor for base in self.base_lrs]
+        return [base * factor for base in self.bases()]
+
+    def bases(self) -> list[float | Tensor]:
+        """The base lr of each group; one that was added later begins with its own."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+        return self.base_lrs
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a `state_dict`, of torch's scheduler of the same name too."""

@@ -7,9 +7,13 @@ from typing import Any
 
 from torch.optim.optimizer import Optimizer
 
+from optimizers.drop_in import RuleOptimizer
 
-def has_momentum(group: dict[str, Any]) -> bool:
-    return "betas" in group or "momentum" in group
+
+def has_momentum(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Has the group a momentum that may be moved? Not that of an average (Schedule-Free's)."""
+    mixes = isinstance(optimizer, RuleOptimizer) and optimizer.rule.averages
+    return not mixes and ("betas" in group or "momentum" in group)
 
 
 def momentum_of(group: dict[str, Any]) -> float:
@@ -30,7 +34,7 @@ def check_momentum(optimizer: Optimizer) -> None:
         ValueError: names the group and what to do.
     """
     for index, group in enumerate(optimizer.param_groups):
-        if has_momentum(group) and momentum_of(group) == 0:
+        if has_momentum(optimizer, group) and momentum_of(group) == 0:
             name = "betas[0]" if "betas" in group else "momentum"
             raise ValueError(
                 f"{name} = 0 in param group {index} of {type(optimizer).__name__} is invalid where "
@@ -45,10 +49,10 @@ def begin_cycle(optimizer: Optimizer, base: Sequence[float], top: Sequence[float
     Raises:
         ValueError: a group without momentum, or with one of 0.
     """
-    if not all(has_momentum(group) for group in optimizer.param_groups):
+    if not all(has_momentum(optimizer, group) for group in optimizer.param_groups):
         raise ValueError(
-            f"cycle_momentum = True is invalid with {type(optimizer).__name__}, which has neither "
-            "momentum nor betas; pass cycle_momentum=False"
+            f"cycle_momentum = True is invalid with {type(optimizer).__name__}, which has no "
+            "momentum or betas to be moved; pass cycle_momentum=False"
         )
     check_momentum(optimizer)
     for group, low, high in zip(optimizer.param_groups, base, top, strict=True):

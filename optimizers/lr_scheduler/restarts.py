@@ -51,7 +51,7 @@ class CosineAnnealingWarmRestarts(FactorLR):
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group at the present step."""
         factor = self.row(self._elapsed())[0]
-        return [self.eta_min + (base - self.eta_min) * factor for base in self.base_lrs]
+        return [self.eta_min + (base - self.eta_min) * factor for base in self.bases()]
 
     def step(self, epoch: float | None = None) -> None:
         """Go on by one step, or to `epoch`.

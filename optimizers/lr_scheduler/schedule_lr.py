@@ -25,7 +25,8 @@ class ScheduleLR(FactorLR):
     schedules heed it); `maximize`: more of the metric is better.
 
     A schedule that moves momentum (`one_cycle`, `cyclic`) sets `momentum` or `betas[0]` too; on an
-    optimizer without them it keeps to the learning rate. For one whose momentum is to stay, give
+    optimizer without them, or with averages of its own, it keeps to the learning rate. For one
+    whose momentum is to stay, give
     `dataclasses.replace(SCHEDULES["one_cycle"], cycle_momentum=False)`.
 
     With an `average` that sets the learning rate (SWA), it does so from its start on: the schedule,
@@ -110,8 +111,9 @@ class ScheduleLR(FactorLR):
     def _update_lr(self, epoch: int | None = None) -> None:
         super()._update_lr(epoch)
         for momentum in self.row(self.last_epoch)[1:]:
-            for group in filter(has_momentum, self.optimizer.param_groups):
-                set_momentum(group, momentum)
+            for group in self.optimizer.param_groups:
+                if has_momentum(self.optimizer, group):
+                    set_momentum(group, momentum)
 
 
 class ScheduleWD(ByStep):
@@ -173,7 +175,9 @@ class ScheduleWD(ByStep):
 
     def _set(self) -> None:
         factor = self.row(self.last_epoch)[0]
-        for group, base in zip(self.optimizer.param_groups, self.base_wds, strict=True):
+        groups = self.optimizer.param_groups
+        self.base_wds += [group["weight_decay"] for group in groups[len(self.base_wds) :]]
+        for group, base in zip(groups, self.base_wds, strict=True):
             group["weight_decay"] = base * factor
 
 

@@ -27,6 +27,8 @@ class AdaBeliefRule(Rule):
     eps = 1e-16 are those of the authors' code; its rectification, which the paper has not, is left
     out.
 
+    With beta1 = 0 there is no surprise to divide by (g - m is 0), and the steps grow without bound.
+
     Source: Zhuang et al., arXiv:2010.07468, algorithm 2; equals pytorch_optimizer's AdaBelief.
     """
 

@@ -50,6 +50,9 @@ def refresh(
     import torch
 
     ill, lanes = _parted(covariances, flag)
+    if not len(lanes):
+        none = {axis: gg[lanes] for axis, gg in covariances.items()}
+        return {a: _replaced(q, ill, lanes, none[a]) for a, q in bases.items()}, m, v
     m_part, v_part = turned(m[lanes], {axis: q[lanes].mT for axis, q in bases.items()}), v[lanes]
     fresh, new = {}, {}
     for axis, gg in covariances.items():

@@ -23,7 +23,8 @@ class LarsRule(Rule):
         p = p - z
 
     So lr * trust_coefficient is about the share of its length by which a weight tensor moves. The
-    ratio of lengths, with trust_coefficient, is 1 where |p| or the divisor is 0. L2 decay is inside
+    ratio of lengths is 1 where |p| or the divisor is 0 (pytorch_optimizer's: trust_coefficient
+    times it, by which a BatchNorm's shift would jump by lr times its gradient). L2 decay is inside
     the rate, as published; with "decoupled" or "independent" decay the rate has none. No tensor is
     left out of the scaling; pytorch_optimizer's LARS leaves out vectors, and multiplies z and not
     the gradient by lr, which is the same while lr is constant.
@@ -56,9 +57,8 @@ class LarsRule(Rule):
         if self.decay == "l2":
             divisor = multiply_add(divisor, length, c["weight_decay"])
             g = multiply_add(g, p, c["weight_decay"])
-        ratio = (length * c["trust"] / divisor).where(
-            (length != 0) & (divisor != 0), length.new_ones(())
-        )
+        ratio = (length / divisor).where((length != 0) & (divisor != 0), length.new_ones(()))
+        ratio = ratio * c["trust"]
         z = (s["momentum_buffer"] * c["momentum"]).addcmul_(g, ratio * c["lr"])
         return p - z, {"momentum_buffer": z}
 

@@ -170,7 +170,7 @@ SCHEDULE_FREE_SGD = ScheduleFreeSgdRule(
     name="schedule_free_sgd",
     paper=_PAPER,
     hypers={
-        "lr": Hyper(1.0, 1e-3, 50.0, "log"),
+        "lr": Hyper(1.0, 3e-2, 10.0, "log"),
         "momentum": Hyper(0.9, 0.7, 0.98, "one_minus_log", at_least=1e-3, below=1.0),
         "weight_decay": Hyper(0.0, 1e-7, 1e-2, "log"),
         **_LAST,

@@ -132,7 +132,7 @@ def _single_step(distance: Tensor, noise: Tensor) -> Tensor:
 _HYPERS = {
     "lr": Hyper(1.0, 1 / 3, 10.0, "log"),
     "beta": Hyper(0.999, 0.9, 0.9999, "one_minus_log", searched=False, below=1.0),
-    "eps": Hyper(1e-6, 1e-12, 1e-3, "log", searched=False),
+    "eps": Hyper(1e-6, 1e-12, 1e-3, "log", searched=False, at_least=1e-30),
     "weight_decay": Hyper(0.0, 1e-7, 1e-2, "log"),
 }
 

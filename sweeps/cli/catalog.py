@@ -67,6 +67,7 @@ def schedules(as_json: bool) -> None:
             {
                 name: {
                     "summary": _summary(schedule),
+                    "paper": schedule.paper,
                     "hyperparameters": _hypers_json(schedule.hypers),
                 }
                 for name, schedule in SCHEDULES.items()
@@ -74,7 +75,7 @@ def schedules(as_json: bool) -> None:
         )
         return
     for name, schedule in SCHEDULES.items():
-        _print_hypers(f"{name}   {_summary(schedule)}", schedule.hypers)
+        _print_hypers(f"{name}   {schedule.paper}\n{_summary(schedule)}", schedule.hypers)
 
 
 @click.command()

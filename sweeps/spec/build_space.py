@@ -23,6 +23,7 @@ from sweeps.space.quantiles import Weighted
 from sweeps.space.values import is_number, same, value_text
 from sweeps.spec.entries import Entries, Entry, instead_of
 from sweeps.spec.faults import Faults, dotted, shown
+from sweeps.spec.momentum import always_cycled
 
 SWEEP_KNOBS = ("epochs", "batch_size")
 
@@ -45,7 +46,8 @@ class SpaceBuilder:
         arguments: Iterable[str],
     ) -> Space:
         """Return the space; `arguments` are the names that `parameters` may give the factory."""
-        own = [knob for name in optimizers for knob in self._optimizer(name, len(optimizers) > 1)]
+        several = len(optimizers) > 1
+        own = [k for name in optimizers for k in self._optimizer(name, schedules, several)]
         names = {knob.name for knob in own}
         for name in schedules:
             own += self._schedule(name, names, prefixed=len(schedules) > 1)
@@ -77,7 +79,7 @@ class SpaceBuilder:
             knobs.append(Knob(name, Owner(kind), entry.distribution, "yours"))
         return knobs
 
-    def _optimizer(self, which: str, prefixed: bool) -> list[Knob]:
+    def _optimizer(self, which: str, schedules: tuple[str, ...], prefixed: bool) -> list[Knob]:
         rule = ALGORITHMS[which]
         owner = Owner("optimizer", which)
         prefix = f"{which}." if prefixed else ""
@@ -87,10 +89,14 @@ class SpaceBuilder:
         if lr_x_wd is not None and self._product_fits(rule, lr_x_wd):
             decay = hypers.pop("weight_decay")
             knobs.append(self._hyper(PRODUCT, decay, owner, prefix, lr_x_wd))
+        cycled = always_cycled(which, schedules)
         knobs += [
             self._hyper(name, hyper, owner, prefix, self.entries.take(which, name))
             for name, hyper in hypers.items()
+            if name != cycled
         ]
+        if cycled:
+            knobs.append(self._cycled(cycled, owner, prefix, schedules))
         for name, allowed in rule.options.items():
             entry = self.entries.take(which, name)
             if name in rule.switches or entry is not None:
@@ -99,6 +105,16 @@ class SpaceBuilder:
         knobs += self._decay(rule, owner, prefix)
         self._switches_fit(rule, knobs)
         return knobs
+
+    def _cycled(self, name: str, owner: Owner, prefix: str, schedules: tuple[str, ...]) -> Knob:
+        """Momentum or beta1 that the schedules set at every step: nothing to be searched."""
+        entry = self.entries.take(owner.which, name)
+        if entry is not None:
+            text = f"{dotted(entry.path)}: {schedules[0]} sets {name} at every step"
+            remedy = "give base_momentum and max_momentum in its place"
+            self.faults.add(entry.path, f"{text}; {remedy}")
+        top = SCHEDULES[schedules[0]].hypers["max_momentum"].default
+        return Knob(name, owner, Categorical((top,)), "default", prefix)
 
     def _free(self, rule: Algorithm, owner: Owner, prefix: str) -> Iterator[Knob]:
         """The knobs that the file gives of a constructor's arguments that could be anything."""

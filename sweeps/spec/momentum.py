@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from optimizers import ALGORITHMS, SCHEDULES
 from sweeps.space import Space
@@ -14,9 +14,16 @@ _CYCLED = ("beta1", "momentum")
 
 def cycled_knob(optimizer: str, schedule: str) -> str | None:
     """Return the optimizer's knob that the schedule sets, None where it leaves momentum alone."""
-    if "max_momentum" not in SCHEDULES[schedule].hypers:
+    rule = ALGORITHMS[optimizer]
+    if "max_momentum" not in SCHEDULES[schedule].hypers or getattr(rule, "averages", False):
         return None
-    return next((name for name in _CYCLED if name in ALGORITHMS[optimizer].hypers), None)
+    return next((name for name in _CYCLED if name in rule.hypers), None)
+
+
+def always_cycled(optimizer: str, schedules: Iterable[str]) -> str | None:
+    """Return the optimizer's knob that every one of the schedules sets, None if some does not."""
+    knobs = {cycled_knob(optimizer, schedule) for schedule in schedules}
+    return knobs.pop() if len(knobs) == 1 else None
 
 
 def check_cycled_space(space: Space, faults: Faults) -> None:

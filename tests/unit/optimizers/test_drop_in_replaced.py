@@ -12,6 +12,7 @@ from programs import each_class, noise, weights
 from torch.optim import Optimizer
 
 import optimizers
+import optimizers.lr_scheduler
 from optimizers.drop_in import RuleOptimizer
 
 WITH_KERNELS = ["SGD", "Adam", "AdamW", "Adagrad"]
@@ -189,3 +190,41 @@ def test_independent_decay_has_a_default_of_its_own_size() -> None:
     assert adamw.defaults["weight_decay"] == pytest.approx(1e-5)
     given = optimizers.AdamW(weights(torch.ones(1)), decay="independent", weight_decay=0.2)
     assert given.defaults["weight_decay"] == 0.2
+
+
+@each_class
+def test_a_gradient_that_is_not_finite_raises_nothing(cls: type[RuleOptimizer]) -> None:
+    """A sweep calls such a trial diverged, and a crash a failure; 12 steps cover SOAP's refresh."""
+    for ill in (float("nan"), float("inf"), 1e25):
+        (p,) = weights(torch.ones(4, 3))
+        optimizer = cls([p], lr=0.05)
+        for step in range(14):
+            p.grad = noise(p, step) if step != 3 else torch.full_like(p, ill)
+            optimizer.step()
+
+
+@pytest.mark.parametrize("by", ["hand", "plateau", "ours", "torchs", "cyclic", "one_cycle"])
+def test_what_follows_the_schedule_follows_every_way_of_setting_lr(by: str) -> None:
+    """Independent decay shrinks weights of zero gradient by weight_decay times lr over its peak."""
+    (p,) = weights(torch.ones(2))
+    optimizer = optimizers.AdamW([p], lr=0.1, weight_decay=0.01, decay="independent")
+    library, quiet = torch.optim.lr_scheduler, {"cycle_momentum": False}
+    scheduler: Any = {
+        "plateau": lambda: library.ReduceLROnPlateau(optimizer, patience=0),
+        "ours": lambda: optimizers.lr_scheduler.StepLR(optimizer, 1),
+        "torchs": lambda: library.StepLR(optimizer, 1),
+        "cyclic": lambda: optimizers.lr_scheduler.CyclicLR(optimizer, 0.01, 1.0, 3, **quiet),
+        "one_cycle": lambda: library.OneCycleLR(optimizer, 1.0, total_steps=4, **quiet),
+        "hand": lambda: None,
+    }[by]()
+    peak = 1.0 if by in ("cyclic", "one_cycle") else 0.1
+    for _ in range(3):
+        before, lr = p[0].item(), float(optimizer.param_groups[0]["lr"])
+        p.grad = torch.zeros(2)
+        optimizer.step()
+        assert 1 - p[0].item() / before == pytest.approx(0.01 * lr / peak, rel=1e-4, abs=1e-7)
+        if by == "hand":
+            optimizer.param_groups[0]["lr"] *= 0.1
+        else:
+            scheduler.step(*([1.0] if by == "plateau" else []))
+    assert optimizer.param_groups[0]["lr"] != 0.1

@@ -169,3 +169,30 @@ def test_own_schedulers_go_on_after_a_restart(name: str) -> None:
     head = walk(first, 500)
     second = reloaded(first, build(optimizer(), *other[name]))
     assert head + walk(second, 500) == straight
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda library, o: library.StepLR(o, 2, 0.5),
+        lambda library, o: library.ExponentialLR(o, 0.9),
+        lambda library, o: library.CosineAnnealingLR(o, 10, eta_min=0.01),
+        lambda library, o: library.LinearLR(o, total_iters=6),
+    ],
+    ids=["step", "exponential", "cosine", "linear"],
+)
+def test_a_group_added_in_mid_training_follows_from_its_own_rate(build: Any) -> None:
+    """As with torch's, whose chained forms go on from the group's present lr."""
+    found = []
+    for library in (ours, torch.optim.lr_scheduler):
+        sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+        scheduler = build(library, sgd)
+        for step in range(6):
+            if step == 3:
+                late = [torch.nn.Parameter(torch.zeros(1))]
+                sgd.add_param_group({"params": late, "lr": 0.1, "initial_lr": 0.1})
+            sgd.step()
+            scheduler.step()
+        found.append([group["lr"] for group in sgd.param_groups])
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
+    assert 0 < found[0][1] < 0.1

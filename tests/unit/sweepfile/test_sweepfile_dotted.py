@@ -201,11 +201,11 @@ def test_independent_decay_has_the_range_of_lr_times_decoupled_decay(load: Load)
 
 
 def test_a_schedule_that_cycles_momentum_needs_one(load: Load) -> None:
-    """plain SGD: its range in the space is above 0, its default and a grid's is 0."""
+    """Where some schedule leaves momentum alone, a grid has plain SGD's default, which is 0."""
     load("optimizer: [sgd, adamw, adagrad]\nschedule: one_cycle\n")
     with pytest.raises(SpecError) as caught:
         load(
-            "optimizer: sgd\nschedule: one_cycle\nmethod: grid\n"
+            "optimizer: sgd\nschedule: [one_cycle, cosine]\nmethod: grid\n"
             "enqueue: [{schedule: cyclic}, {schedule: cyclic, momentum: 0.5}]\n"
         )
     lines = [line.partition("sweep.yaml:")[2] for line in str(caught.value).splitlines()]
@@ -216,3 +216,31 @@ def test_a_schedule_that_cycles_momentum_needs_one(load: Load) -> None:
         "5: enqueue[0]: cyclic cycles momentum, and sgd's may be 0 here; "
         + remedy.format("cyclic"),
     ]
+
+
+def test_momentum_that_the_schedules_set_is_not_searched(load: Load) -> None:
+    text = "optimizer: [sgd, adamw, schedule_free_sgd]\nschedule: [one_cycle, cyclic]\n"
+    knobs = {knob.label: knob for knob in load(text).space.knobs}
+    assert not knobs["sgd.momentum"].searched
+    assert knobs["sgd.momentum"].value({}) == 0.95
+    assert not knobs["adamw.beta1"].searched
+    assert knobs["adamw.beta2"].searched
+    assert knobs["schedule_free_sgd.momentum"].searched
+    with pytest.raises(SpecError, match="one_cycle sets momentum at every step; give base_mome"):
+        load("optimizer: sgd\nschedule: one_cycle\nparameters: {momentum: {values: [0.1, 0.9]}}\n")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "low", "high"),
+    [
+        ("lion", "l2", 1e-6, 1e-2),  # Adam's: as decoupled decay its own range goes to 2.5
+        ("radam", "decoupled", 5e-3, 1.0),  # AdamW's
+        ("asgd", "decoupled", 5e-3 / 50, 1.0 / 50),  # its lr goes 50 times as high
+        ("prodigy", "independent", 5e-6, 1e-3),  # its lr of 1 is a factor on a rate that it finds
+    ],
+)
+def test_the_range_of_another_kind_of_decay(
+    load: Load, optimizer: str, decay: str, low: float, high: float
+) -> None:
+    law = load(f"optimizer: {optimizer}\nschedule: constant\ndecay: {decay}\n").space.flat()
+    assert (law["weight_decay"].low, law["weight_decay"].high) == pytest.approx((low, high))
