@@ -177,7 +177,7 @@ def test_own_schedulers_go_on_after_a_restart(name: str) -> None:
         lambda library, o: library.StepLR(o, 2, 0.5),
         lambda library, o: library.ExponentialLR(o, 0.9),
         lambda library, o: library.CosineAnnealingLR(o, 10, eta_min=0.01),
-        lambda library, o: library.LinearLR(o, total_iters=6),
+        lambda library, o: library.LinearLR(o, total_iters=20),
     ],
     ids=["step", "exponential", "cosine", "linear"],
 )
