@@ -140,7 +140,7 @@ def test_build_optimizer_by_name() -> None:
     sgd = build_optimizer("sgd", parameters, {"momentum": 0.9}, {"nesterov": True})
     assert (sgd.param_groups[0]["nesterov"], sgd.param_groups[0]["lr"]) == (True, 1e-3)
     adafactor = build_optimizer("adafactor", parameters, {"eps2": 0.5})
-    assert adafactor.param_groups[0]["eps"] == (0.0, 0.5)
+    assert adafactor.param_groups[0]["eps"] == (None, 0.5)
 
 
 @pytest.mark.parametrize(

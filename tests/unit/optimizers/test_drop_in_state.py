@@ -43,7 +43,7 @@ def test_state_has_torchs_keys_and_loads_with_weights_only(cls: type[RuleOptimiz
     numbers = [] if rule.measures else rule.lane_buffers
     assert set(loaded["state"][0]) == {"step", *rule.buffers, *numbers}
     assert loaded["state"][0]["step"] == 6
-    group = set(cls.__signature__.parameters) - NOT_KEPT | {"params"}
+    group = set(cls.__signature__.parameters) - NOT_KEPT | {"params", "peak_lr"}
     assert set(loaded["param_groups"][0]) == group | ({"lane_state"} if rule.measures else set())
     fresh = cls(model.parameters(), lr=1.0)
     fresh.load_state_dict(loaded)
