@@ -155,10 +155,10 @@ class ScheduleFreeAdamWRule(ScheduleFreeRule):
 
 
 # Defaults: schedulefree's. lr: its README advises 1 to 10 times AdamW's and 10 to 50 times SGD's of
-# a schedule, so AdamW's range moves up by 3 at its lower end, and SGD's by 10 at its lower one; above
-# 10 nothing learned on digits-mlp, and two decades about its 1 are a wide search. momentum and beta1: its 0.9, 0.95 and 0.98, and as
-# far below. weight_decay: AdamW's and SGD's. warmup_steps are updates, so they depend on the task;
-# r and weight_lr_power matter little in the paper.
+# a schedule. So AdamW's range moves up by 3 at its lower end; SGD's stays there, and ends at 10, for
+# above it nothing was learned on digits-mlp. momentum and beta1: its 0.9, 0.95 and 0.98, and as far
+# below. weight_decay: AdamW's and SGD's. warmup_steps are updates, so they depend on the task; r and
+# weight_lr_power matter little in the paper.
 _LAST = {
     "warmup_steps": Hyper(0, 0, 10_000, searched=False, integer=True),
     "r": Hyper(0.0, 0.0, 1.0, searched=False),
@@ -170,7 +170,7 @@ SCHEDULE_FREE_SGD = ScheduleFreeSgdRule(
     name="schedule_free_sgd",
     paper=_PAPER,
     hypers={
-        "lr": Hyper(1.0, 1e-2, 10.0, "log"),
+        "lr": Hyper(1.0, 1e-3, 10.0, "log"),
         "momentum": Hyper(0.9, 0.7, 0.98, "one_minus_log", at_least=1e-3, below=1.0),
         "weight_decay": Hyper(0.0, 1e-7, 1e-2, "log"),
         **_LAST,
