@@ -57,13 +57,26 @@ def of(cls: Any, **arguments: Any) -> Make:
     return lambda params: cls(params, lr=1e-3, **arguments)
 
 
+def flattened(cls: Any, **arguments: Any) -> Make:
+    """Ours after `flatten_parameters()`."""
+
+    def make(params: list[torch.nn.Parameter]) -> Any:
+        optimizer = cls(params, lr=1e-3, **arguments)
+        optimizer.flatten_parameters()
+        return optimizer
+
+    return make
+
+
 def of_torch(name: str, *, fused: bool, **arguments: Any) -> dict[str, Make]:
     """Ours, and torch's ways of the same algorithm."""
-    cls = getattr(torch.optim, name)
+    cls, own = getattr(torch.optim, name), getattr(optimizers, name)
     ways = {"torch": {"foreach": False}, "torch foreach": {"foreach": True}}
     ways |= {"torch fused": {"fused": True}} if fused else {}
     theirs = {label: of(cls, **way, **arguments) for label, way in ways.items()}
-    return {"ours": of(getattr(optimizers, name), **arguments), **theirs}
+    mine = {"ours": of(own, **arguments)}
+    mine |= {"ours, flattened": flattened(own, **arguments)} if fused else {}
+    return {**mine, **theirs}
 
 
 def of_libraries(name: str, timms: str) -> dict[str, Make]:

@@ -14,23 +14,20 @@ from torch._compile import _disable_dynamo
 
 from optimizers.advance import advance
 from optimizers.drop_in.arguments import check_group, param_group, pick
-from optimizers.drop_in.averages import AveragingOptimizer
 from optimizers.drop_in.exchange import (
     adopt_group,
     adopt_state,
     name_decoupled_decay,
     restore_precision,
 )
+from optimizers.drop_in.flattening import FlatteningOptimizer
 from optimizers.drop_in.fused import fused_kernel
-from optimizers.drop_in.pieces import new_state
-from optimizers.drop_in.work import Work
 from optimizers.rule import Rule
 
 LANE_STATE = "lane_state"
 """Where a param group keeps what a rule that measures knows of the group as a whole."""
 _RATES = ("peak_lr", "initial_lr", "max_lr")
 """The lr that a group was made with, and what schedulers keep: the largest has the factor 1."""
-_step_of = itemgetter("step")
 
 
 @cache
@@ -46,7 +43,7 @@ def _reader(rule: Rule) -> Callable[[Mapping[str, Any]], tuple[object, ...]]:
 _Cohort = tuple[list[Tensor], list[Tensor], list[dict[str, Any]]]
 
 
-class RuleOptimizer(AveragingOptimizer):
+class RuleOptimizer(FlatteningOptimizer):
     """A `torch.optim.Optimizer` that a rule drives, with torch's names and arguments.
 
     Param groups, closures, hooks, `state_dict`, deep copies and torch's `LRScheduler`s work as with
@@ -112,11 +109,15 @@ class RuleOptimizer(AveragingOptimizer):
 
     @_disable_dynamo  # in a compiled training step this is a call, as torch's fused ones are
     def _update_all(self) -> None:
-        found = [self._with_gradients(group) for group in self.param_groups]
-        for index, group in enumerate(self.param_groups):
-            params, grads, contiguous = found[index]
-            if params:
-                self._update(index, group, params, grads, contiguous)
+        groups = list(enumerate(self.param_groups))
+        gathered = {index: self._flat_gradient(index, group) for index, group in groups}
+        found = {i: self._with_gradients(group) for i, group in groups if gathered[i] is None}
+        for index, group in groups:
+            flat = gathered[index]
+            if flat is not None:
+                flat[0].step(flat[1], self._hypers_of(group), group["maximize"])
+            elif found[index][0]:
+                self._update(index, group, *found[index])
 
     def _with_gradients(self, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor], bool]:
         """The weights that have gradients, these, and whether they are contiguous."""
@@ -163,21 +164,6 @@ class RuleOptimizer(AveragingOptimizer):
                     state.update(new)
             for state in states:
                 state["step"] = t
-
-    def _states_of(self, rule: Rule, params: list[Tensor]) -> list[dict[str, Any]]:
-        """The weights' states, which are made at their first gradients."""
-        states: list[dict[str, Any]] = list(map(self.state.__getitem__, params))
-        try:
-            all(map(_step_of, states))
-        except KeyError:
-            for p, state in zip(params, states, strict=True):
-                if "step" not in state:  # a wrapper of another library may have put its own there
-                    state.update(new_state(rule, p))
-        return states
-
-    def _work(self, index: int) -> Work:
-        works: dict[int, Work] = self.__dict__.setdefault("_works", {})
-        return works.setdefault(index, Work())
 
     def _advance(
         self,

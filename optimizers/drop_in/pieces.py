@@ -45,12 +45,12 @@ def new_state(rule: Rule, p: Tensor) -> dict[str, Any]:
     return state
 
 
-def _join(tensors: Sequence[Tensor]) -> Tensor:
+def join(tensors: Sequence[Tensor]) -> Tensor:
     """Their numbers in one new tensor [n]; torch reshapes them in C++, which saves the most."""
     return torch._C._nn.flatten_dense_tensors(list(tensors))
 
 
-def _cut(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+def cut(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Views of `flat` [n] in the shapes of `like`."""
     return list(torch._C._nn.unflatten_dense_tensors(flat, list(like)))
 
@@ -127,20 +127,20 @@ class Bucket:
         self._views: dict[str, list[Tensor]] = {}
         for buffer in rule.buffers:
             old = [state[buffer] for state in states]
-            flat = _join(old)
-            views = self._views[buffer] = _cut(flat, old)
+            flat = join(old)
+            views = self._views[buffer] = cut(flat, old)
             self._flat[buffer] = self._shown(flat, old[0])
             for state, view in zip(states, views, strict=True):
                 state[buffer] = view
 
     def load(self, grads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-        p, g = _join(self.params), _join(grads)
+        p, g = join(self.params), join(grads)
         if p.dtype in LOW:
             p, g = p.float(), g.float()
         return self._shown(p, self.params[0]), self._shown(g, self.params[0]), self._flat
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
-        torch._foreach_copy_(self.params, _cut(p.reshape(-1), self.params))
+        torch._foreach_copy_(self.params, cut(p.reshape(-1), self.params))
         for buffer, flat in self._flat.items():
             flat.copy_(s[buffer])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from optimizers.drop_in.flat import FlatRun, same
 from optimizers.drop_in.fused import kernel_takes
 from optimizers.drop_in.pieces import Piece, pieces_of
 from optimizers.rule import Rule
@@ -26,6 +27,7 @@ class Work:
 
     _seen: list[Any] = field(default_factory=list)
     _fits: bool = False
+    flat: FlatRun | None = None
     _pieces: dict[tuple[int, Rule], tuple[Sequence[Tensor], States, list[Piece]]] = field(
         default_factory=dict
     )
@@ -34,7 +36,7 @@ class Work:
         """May a fused kernel take these weights, whose gradients are contiguous?"""
         columns = [list(map(itemgetter(buffer), states)) for buffer in rule.buffers]
         seen = [list(map(Tensor.numel, params)), list(params), *columns]
-        if not _same(seen, self._seen):
+        if not same(seen, self._seen):
             self._fits = kernel_takes(params, columns)
             self._seen = seen
         return self._fits and all(map(Tensor.is_contiguous, params))
@@ -54,11 +56,3 @@ class Work:
             pieces = pieces_of(rule, params, states)
             known = self._pieces[place, rule] = list(params), list(states), pieces
         return known[2]
-
-
-def _same(found: list[Any], before: list[Any]) -> bool:
-    """Are these the very same objects? A list compares these first, and then tensors by value."""
-    try:
-        return found == before
-    except RuntimeError:  # two tensors of several numbers: others than before
-        return False

@@ -156,9 +156,9 @@ class ScheduleFreeAdamWRule(ScheduleFreeRule):
 
 # Defaults: schedulefree's. lr: its README advises 1 to 10 times AdamW's and 10 to 50 times SGD's of
 # a schedule. So AdamW's range moves up by 3 at its lower end; SGD's stays there, and ends at 10: on
-# digits-mlp nothing was learned above. momentum and beta1: its 0.9, 0.95 and 0.98, and as far below.
-# weight_decay: AdamW's and SGD's. warmup_steps are updates, so they depend on the task; r and
-# weight_lr_power matter little in the paper.
+# digits-mlp nothing was learned above. momentum and beta1: its 0.9, 0.95 and 0.98, and as far
+# below. weight_decay: AdamW's and SGD's. warmup_steps are updates, so they depend on the task; r
+# and weight_lr_power matter little in the paper.
 _LAST = {
     "warmup_steps": Hyper(0, 0, 10_000, searched=False, integer=True),
     "r": Hyper(0.0, 0.0, 1.0, searched=False),
