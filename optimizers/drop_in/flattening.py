@@ -29,8 +29,8 @@ class FlatteningOptimizer(AveragingOptimizer):
         It pays for many small weights on a CPU where torch has a fused kernel (AdamW, Adam, SGD,
         Adagrad): `benchmarks/optimizers.py` measures it. The parameters stay the same objects with
         the same values; their data become views of one tensor, so that a weight that is saved by
-        itself takes the others along. Groups in which weights share memory, or with other than
-        float32 or float64 weights, stay as they are. A weight or a state that is replaced later is
+        itself takes the others along. Groups whose weights are large, share memory, or are not
+        float32 or float64, stay as they are. A weight or a state that is replaced later is
         found out, and its group is updated as without this call.
         """
         for index, group in enumerate(self.param_groups):

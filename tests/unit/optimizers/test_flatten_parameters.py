@@ -173,11 +173,11 @@ def test_a_model_is_saved_and_loaded_as_ever() -> None:
 
 
 def test_what_cannot_lie_flat_stays_where_it_is() -> None:
-    """Weights that share memory, other dtypes, one weight alone, rules without a kernel."""
+    """Weights that share memory, other dtypes, one alone, large ones, rules without a kernel."""
     buffer = torch.zeros(8)
     shared = [torch.nn.Parameter(buffer[:4]), torch.nn.Parameter(buffer[2:6])]
     low = [torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2)]
-    for params in (shared, low, model([(3,)])):
+    for params in (shared, low, model([(3,)]), model([(300, 300), (2, 300)])):
         places = [p.data_ptr() for p in params]
         optimizers.AdamW(params).flatten_parameters()
         assert [p.data_ptr() for p in params] == places
