@@ -203,7 +203,7 @@ def _tests(connection: Connection, chosen: ColumnElement[bool]) -> dict[int, dic
         select(points.c.trial_id, points.c.name, points.c.value)
         .join_from(points, trials, points.c.trial_id == trials.c.trial_id)
         .where(chosen, points.c.name.startswith("test/", autoescape=True))
-        .order_by(points.c.step)
+        .order_by(points.c.step, points.c.name)
     )
     found: dict[int, dict[str, float]] = {}
     for trial_id, name, value in connection.execute(query):
