@@ -1,7 +1,9 @@
-"""One process that runs a sweep: lock, feed, engine, heartbeat, signals.
+"""One process that works on a sweep: its place in `workers`, feed, engine, heartbeat, signals.
 
-The first SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back, the study
-keeps its place. A second one ends the process at once; the next `run` hands back what it left.
+Any number of them may work on one study, each trial under a lease (`studies.leases`). The first
+SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back, the study keeps its
+place. A second one ends the process at once; another worker, or the next `run`, takes over what it
+left.
 """
 
 from __future__ import annotations
@@ -12,22 +14,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from optimizers import SCHEDULES
-from studies import (
-    StudyStorage,
-    SweeplaneError,
-    acquire_runner,
-    beat,
-    release_runner,
-    set_status,
-)
+from studies import LEASE_SECONDS, Holding, Points, bury_dead, register, sign_off
+from sweeps.asking import Asker
 from sweeps.background import repeating
 from sweeps.budget import Budget
 from sweeps.device import resolve_device
@@ -38,58 +35,68 @@ from sweeps.launch import OpenSweep
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.samplers import GRID_INDEX, free_points, make_sampler
+from sweeps.samplers import GRID_INDEX, free_of, free_points, make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import optuna
 
+    from studies.schema import Status
     from sweeps.config import Config
     from sweeps.space import Space
 
-HEARTBEAT_SECONDS = 5.0
-ELAPSED = "sweeplane:elapsed_seconds"
+BEATS_PER_LEASE = 3
 
 
 class Worker:
-    """Runs one sweep in this process: `with Worker(sweep) as worker: worker.run()`.
+    """Works on one sweep in this process: `with Worker(sweep) as worker: worker.run()`.
 
-    `changed` is called after each report and finish; `progress` is there to be looked at from
-    another thread while `run` works.
+    `changed` is called after each report and finish, and now and then for those of others;
+    `progress` is there to be looked at from another thread while `run` works. `leads`: this is
+    `sweeps run`, of which there is one at a time, and which plans the known configurations.
     """
 
-    def __init__(self, sweep: OpenSweep, changed: Callable[[], None] = lambda: None) -> None:
-        self._sweep, self._changed = sweep, changed
+    def __init__(
+        self,
+        sweep: OpenSweep,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        leads: bool = True,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._sweep, self._changed, self._leads = sweep, changed, leads
+        self._lease_seconds = lease_seconds
         spec = sweep.spec
-        self._engine = SerialEngine(
-            resolve_device(spec.device),
-            spec.precision,
-            Objective(spec.metric.name, maximize=spec.metric.goal == "maximize"),
-        )
-        self._clock = _Wall(sweep.storage, sweep.study_id)
-        trials = sweep.study.get_trials(deepcopy=False)
-        self.progress = Progress(
-            total=min(spec.budget.trials, _most_trials(sweep)),
-            done_before=sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials),
-            maximize=spec.metric.goal == "maximize",
-        )
-        for trial in trials:
-            if trial.state == TrialState.COMPLETE:
-                self.progress.saw(trial.number, trial.values[0])
-        self._feed = self._make_feed()
+        self._device = resolve_device(spec.device)
+        self._ending: Status = "drained"
+        self.progress = make_progress(sweep)
 
     def __enter__(self) -> Self:
-        """Take the sweep, so that no other process runs it.
+        """Join the sweep: from now on this process says that it lives.
 
         Raises:
-            UserError: another live process does.
+            UserError: another live process leads, and this one was to.
         """
-        acquire_runner(self._sweep.storage, self._sweep.study_id)
+        sweep, lease = self._sweep, self._lease_seconds
+        with ExitStack() as stack:
+            me = register(
+                sweep.storage,
+                sweep.study_id,
+                device=self._device,
+                lease_seconds=lease,
+                leads=self._leads,
+            )
+            stack.callback(lambda: sign_off(sweep.storage, me, self._ending))
+            self._holding = Holding(sweep.storage, me)
+            self._clock = _Wall(me.elapsed_seconds, lease)
+            self._feed = self._make_feed()
+            stack.enter_context(repeating(self._beat, lease / BEATS_PER_LEASE, "heartbeat"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        release_runner(self._sweep.storage, self._sweep.study_id)
+        self._stack.close()
 
     def run(self) -> str:
         """Train until the budget is met or a signal drains; return why it ended.
@@ -97,20 +104,18 @@ class Worker:
         Raises:
             SweeplaneError: trials failed one after the other with one cause.
         """
-        storage, study_id = self._sweep.storage, self._sweep.study_id
-        storage.hand_back(study_id, None)
-        plan(self._sweep)
-        set_status(storage, study_id, "running")
+        spec = self._sweep.spec
+        if self._leads:
+            plan(self._sweep)
+        objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
+        engine = SerialEngine(self._device, spec.precision, objective)
         try:
-            with self._signals(), repeating(self._beat, HEARTBEAT_SECONDS, "heartbeat"):
-                self._engine.run(self._sweep.tasks, self._feed)
-        except SweeplaneError:
-            set_status(storage, study_id, "failed")
+            with self._signals():
+                engine.run(self._sweep.tasks, self._feed)
+        except Exception:
+            self._ending = "failed"
             raise
-        finally:
-            self._clock.save()
-            storage.hand_back(study_id, None)
-        set_status(storage, study_id, "drained" if self.drained else "finished")
+        self._ending = "drained" if self.drained else "finished"
         return self._feed.ended or "drained by a signal"
 
     @property
@@ -142,12 +147,19 @@ class Worker:
             failures=spec.budget.failures,
             budget=budget,
         )
-        return StudyFeed(
+        asker = Asker(
             sweep.study,
-            sweep.storage,
-            rules,
+            self._holding,
             suggest=partial(_suggest, sweep),
             sampler=lambda number: make_sampler(spec.method, spec.space, spec.seed, number),
+            points=_points(sweep),
+            places=spec.budget.trials,
+        )
+        return StudyFeed(
+            sweep.study,
+            self._holding,
+            rules,
+            asker=asker,
             exhausted=lambda trials: _exhausted(sweep, trials),
             elapsed=self._clock.seconds,
             progress=self.progress,
@@ -172,11 +184,21 @@ class Worker:
                 signal.signal(name, handler)
 
     def _beat(self) -> bool:
-        """Say that this worker lives, and keep the wall clock; drain when the lock is lost."""
-        if not beat(self._sweep.storage, self._sweep.study_id):
+        """Say that this worker lives; learn what was lost meanwhile, and what others did."""
+        storage, study_id = self._sweep.storage, self._sweep.study_id
+        try:
+            renewed = self._holding.renew()
+            bury_dead(storage, study_id)
+        except SQLAlchemyError:
+            return True  # the database is out of reach; a trial lost meanwhile is refused later
+        except KeyError:
             self._feed.drain()
             return False
-        self._clock.save()
+        self._feed.lose(renewed.lost)
+        self._clock.set(renewed.elapsed_seconds)
+        if self._leads and not renewed.leads:
+            self._feed.drain()  # it was paused, and another `sweeps run` leads now
+        self._changed()
         return True
 
 
@@ -188,23 +210,44 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
 
 
 class _Wall:
-    """The sweep's own wall clock, over relaunches; a kill loses at most one heartbeat of it."""
+    """The sweep's wall clock: that of the study DB, and the time since its last word."""
 
-    def __init__(self, storage: StudyStorage, study_id: int) -> None:
-        self._storage, self._study_id = storage, study_id
-        self._before = float(storage.get_study_user_attrs(study_id).get(ELAPSED, 0.0))
-        self._start = time.monotonic()
+    def __init__(self, seconds: float, longest: float) -> None:
+        self._longest = longest
+        self.set(seconds)
+
+    def set(self, seconds: float) -> None:
+        self._known = (seconds, time.monotonic())
 
     def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
+        seconds, then = self._known
+        return seconds + min(time.monotonic() - then, self._longest)
 
-    def save(self) -> None:
-        self._storage.set_study_user_attr(self._study_id, ELAPSED, self.seconds())
+
+def make_progress(sweep: OpenSweep) -> Progress:
+    """Return the counts at the start."""
+    spec = sweep.spec
+    trials = sweep.study.get_trials(deepcopy=False)
+    progress = Progress(
+        total=min(spec.budget.trials, _most_trials(sweep)),
+        done_before=sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials),
+        maximize=spec.metric.goal == "maximize",
+    )
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            progress.saw(trial.number, trial.values[0])
+    return progress
 
 
 def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
     sampled = sweep.spec.space.suggest(trial)
     return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
+
+
+def _points(sweep: OpenSweep) -> Points | None:
+    if sweep.spec.method != "grid":
+        return None
+    return Points(GRID_INDEX, partial(free_of, sweep.spec.space.size() or 0))
 
 
 def _exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
