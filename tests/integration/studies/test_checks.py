@@ -179,6 +179,7 @@ def test_running_trials_that_nobody_runs_are_a_note(filled: str) -> None:
     past = "'2026-01-02 03:04:05.000000'"
     run_sql(
         filled,
+        "DELETE FROM leases",
         "INSERT INTO leases (trial_id, token, attempt, expires_at)"
         f" SELECT trial_id, 1, 1, {'TIMESTAMP ' if 'postgres' in filled else ''}{past}"
         " FROM trials WHERE state = 'RUNNING'",

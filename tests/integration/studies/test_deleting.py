@@ -56,12 +56,12 @@ def test_a_study_that_is_not_there(database_url: str) -> None:
 
 def test_a_live_worker_keeps_its_study(database_url: str) -> None:
     fill(database_url)
-    before = contents(database_url)
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with open_storage(database_url) as storage:
         with subprocess.Popen([sys.executable, "-c", HOLD, database_url], **pipes) as process:
             try:
                 assert process.stdout.readline() == "held\n"
+                before = contents(database_url)
                 for refused in (extent, delete_study):
                     with pytest.raises(UserError, match=rf"by process {process.pid} .*Ctrl-C"):
                         refused(storage, "digits")
