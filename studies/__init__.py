@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         create_sweep,
         get_sweep,
         list_sweeps,
+        set_spec,
         set_status,
     )
     from studies.workers import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Registered,
         Worker,
         bury_dead,
+        busy_workers,
         live_workers,
         register,
         renew,
@@ -59,6 +61,7 @@ __all__ = [
     "UserError",
     "Worker",
     "bury_dead",
+    "busy_workers",
     "check_storage",
     "claim",
     "create_sweep",
@@ -70,6 +73,7 @@ __all__ = [
     "queries",
     "register",
     "renew",
+    "set_spec",
     "set_status",
     "sign_off",
 ]
@@ -86,6 +90,7 @@ _MODULES = {
         "create_sweep",
         "get_sweep",
         "list_sweeps",
+        "set_spec",
         "set_status",
     ),
     "studies.workers": (
@@ -93,6 +98,7 @@ _MODULES = {
         "Registered",
         "Worker",
         "bury_dead",
+        "busy_workers",
         "live_workers",
         "register",
         "renew",

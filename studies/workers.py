@@ -182,6 +182,24 @@ def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
         return [worker for worker in find_workers(connection, study_id) if worker.alive]
 
 
+def busy_workers(storage: StudyStorage, study_id: int) -> dict[int, str]:
+    """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
+    leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
+    query = (
+        select(trials.number, workers.host, workers.pid)
+        .select_from(tables.trials)
+        .join(schema.leases, leases.trial_id == trials.trial_id)
+        .join(schema.workers, workers.worker_id == leases.worker_id)
+        .where(
+            workers.study_id == study_id,
+            trials.state == TrialState.RUNNING,
+            leases.expires_at.is_not(None),
+        )
+    )
+    with storage.engine.connect() as connection:
+        return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
+
+
 def find_workers(connection: Connection, study_id: int | None = None) -> list[Worker]:
     """The workers that have not ended, alive or not; of every study, or of one."""
     workers = schema.workers

@@ -71,7 +71,7 @@ def held_up(storage: StudyStorage, study: str) -> str | None:
     taken = storage.get_n_trials(now.study_id, COUNTED)
     if budget is not None and taken >= budget:
         return (
-            f"all places of budget.trials ({budget} when the study was created) are taken: raise "
+            f"all places of budget.trials ({budget} at the last `sweeps run`) are taken: raise "
             "it in the sweep file, then sweeps run FILE"
         )
     if not now.workers:

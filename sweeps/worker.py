@@ -9,29 +9,23 @@ left.
 from __future__ import annotations
 
 import math
-import os
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from optimizers import SCHEDULES
-from studies import LEASE_SECONDS, Holding, Points, bury_dead, register, sign_off
+from studies import LEASE_SECONDS, Points
 from sweeps.asking import Asker
-from sweeps.background import repeating
 from sweeps.budget import Budget
 from sweeps.device import resolve_device
 from sweeps.engines.base import Objective
 from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.launch import OpenSweep
+from sweeps.member import Member, draining
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
@@ -42,11 +36,9 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from studies.schema import Status
     from sweeps.config import Config
     from sweeps.space import Space
-
-BEATS_PER_LEASE = 3
+    from sweeps.spec import Spec
 
 
 class Worker:
@@ -66,10 +58,8 @@ class Worker:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._sweep, self._changed, self._leads = sweep, changed, leads
-        self._lease_seconds = lease_seconds
-        spec = sweep.spec
-        self._device = resolve_device(spec.device)
-        self._ending: Status = "drained"
+        self._device = resolve_device(sweep.spec.device)
+        self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
         self.progress = make_progress(sweep)
 
     def __enter__(self) -> Self:
@@ -78,20 +68,10 @@ class Worker:
         Raises:
             UserError: another live process leads, and this one was to.
         """
-        sweep, lease = self._sweep, self._lease_seconds
         with ExitStack() as stack:
-            me = register(
-                sweep.storage,
-                sweep.study_id,
-                device=self._device,
-                lease_seconds=lease,
-                leads=self._leads,
-            )
-            stack.callback(lambda: sign_off(sweep.storage, me, self._ending))
-            self._holding = Holding(sweep.storage, me)
-            self._clock = _Wall(me.elapsed_seconds, lease)
+            stack.enter_context(self._member)
             self._feed = self._make_feed()
-            stack.enter_context(repeating(self._beat, lease / BEATS_PER_LEASE, "heartbeat"))
+            self._member.beating(self._feed.lose, self._feed.drain, self._changed)
             self._stack = stack.pop_all()
         return self
 
@@ -110,13 +90,18 @@ class Worker:
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         engine = SerialEngine(self._device, spec.precision, objective)
         try:
-            with self._signals():
+            with draining(self.drain, lambda _: None):
                 engine.run(self._sweep.tasks, self._feed)
         except Exception:
-            self._ending = "failed"
+            self._member.ending = "failed"
             raise
-        self._ending = "drained" if self.drained else "finished"
+        self._member.ending = "drained" if self.drained else "finished"
         return self._feed.ended or "drained by a signal"
+
+    def drain(self) -> None:
+        """Let the running trial end its epoch, hand it back, and end."""
+        self._feed.drain()
+        self.progress.note = "draining: the epoch ends, then the trial is handed back"
 
     @property
     def drained(self) -> bool:
@@ -129,13 +114,6 @@ class Worker:
         stopper = spec.early_terminate
         min_epochs = first_epoch(stopper, sweep.epochs, _longest_warmup(spec.space))
         sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
-        budget = Budget(
-            trials=spec.budget.trials,
-            time=spec.budget.time or math.inf,
-            device_seconds=(spec.budget.gpu_hours or math.inf) * 3600,
-            target=spec.metric.target,
-            maximize=maximize,
-        )
         rules = FeedRules(
             metric=spec.metric.name,
             maximize=maximize,
@@ -145,11 +123,11 @@ class Worker:
             min_epochs=min_epochs,
             trial_seconds=spec.budget.trial_time or math.inf,
             failures=spec.budget.failures,
-            budget=budget,
+            budget=make_budget(spec),
         )
         asker = Asker(
             sweep.study,
-            self._holding,
+            self._member.holding,
             suggest=partial(_suggest, sweep),
             sampler=lambda number: make_sampler(spec.method, spec.space, spec.seed, number),
             points=_points(sweep),
@@ -157,71 +135,25 @@ class Worker:
         )
         return StudyFeed(
             sweep.study,
-            self._holding,
+            self._member.holding,
             rules,
             asker=asker,
-            exhausted=lambda trials: _exhausted(sweep, trials),
-            elapsed=self._clock.seconds,
+            exhausted=lambda trials: exhausted(sweep, trials),
+            elapsed=self._member.elapsed,
             progress=self.progress,
             changed=self._changed,
         )
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Drain on the first signal, end on the second, whatever handlers the process inherited."""
 
-        def drain(_number: int, _frame: FrameType | None) -> None:
-            self._feed.drain()
-            self.progress.note = "draining: the epoch ends, then the trial is handed back"
-            for name in before:
-                signal.signal(name, _end_at_once)
-
-        before = {name: signal.signal(name, drain) for name in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-
-    def _beat(self) -> bool:
-        """Say that this worker lives; learn what was lost meanwhile, and what others did."""
-        storage, study_id = self._sweep.storage, self._sweep.study_id
-        try:
-            renewed = self._holding.renew()
-            bury_dead(storage, study_id)
-        except SQLAlchemyError:
-            return True  # the database is out of reach; a trial lost meanwhile is refused later
-        except KeyError:
-            self._feed.drain()
-            return False
-        self._feed.lose(renewed.lost)
-        self._clock.set(renewed.elapsed_seconds)
-        if self._leads and not renewed.leads:
-            self._feed.drain()  # it was paused, and another `sweeps run` leads now
-        self._changed()
-        return True
-
-
-def _end_at_once(number: int, _frame: FrameType | None) -> None:
-    """End the process without cleaning up: an exception may be lost, in a destructor for one."""
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live table has hidden the cursor
-    os._exit(128 + number)
-
-
-class _Wall:
-    """The sweep's wall clock: that of the study DB, and the time since its last word."""
-
-    def __init__(self, seconds: float, longest: float) -> None:
-        self._longest = longest
-        self.set(seconds)
-
-    def set(self, seconds: float) -> None:
-        self._known = (seconds, time.monotonic())
-
-    def seconds(self) -> float:
-        seconds, then = self._known
-        return seconds + min(time.monotonic() - then, self._longest)
+def make_budget(spec: Spec) -> Budget:
+    """Return the limits that a sweep file gives."""
+    return Budget(
+        trials=spec.budget.trials,
+        time=spec.budget.time or math.inf,
+        device_seconds=(spec.budget.gpu_hours or math.inf) * 3600,
+        target=spec.metric.target,
+        maximize=spec.metric.goal == "maximize",
+    )
 
 
 def make_progress(sweep: OpenSweep) -> Progress:
@@ -250,7 +182,8 @@ def _points(sweep: OpenSweep) -> Points | None:
     return Points(GRID_INDEX, partial(free_of, sweep.spec.space.size() or 0))
 
 
-def _exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
+def exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
+    """Return that a grid has no point left, in words; None when it has, or for another method."""
     if sweep.spec.method != "grid":
         return None
     points = sweep.spec.space.size() or 0
