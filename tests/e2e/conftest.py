@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 SWEEPS = str(Path(sys.executable).parent / "sweeps")
+ROOT = str(Path(__file__).parents[2])  # the tree under test, wherever `sweeps` was installed from
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Done:
 
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPS_", "MLFLOW_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    shown = {"COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **shown, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
 
 
 @pytest.fixture
