@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
     from studies.errors import NoStudiesError, SweeplaneError, UserError
-    from studies.leases import COUNTED, Claim, Holding, Lease, Points, claim
+    from studies.holding import Holding
+    from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         Registered,
         Worker,
         bury_dead,
-        busy_workers,
         live_workers,
         register,
         renew,
@@ -61,7 +61,6 @@ __all__ = [
     "UserError",
     "Worker",
     "bury_dead",
-    "busy_workers",
     "check_storage",
     "claim",
     "create_sweep",
@@ -81,7 +80,8 @@ __all__ = [
 _MODULES = {
     "studies.batches": ("Drawn", "Finish", "Report"),
     "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
-    "studies.leases": ("COUNTED", "Claim", "Holding", "Lease", "Points", "claim"),
+    "studies.holding": ("Holding",),
+    "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
@@ -98,7 +98,6 @@ _MODULES = {
         "Registered",
         "Worker",
         "bury_dead",
-        "busy_workers",
         "live_workers",
         "register",
         "renew",

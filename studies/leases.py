@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from studies import schema, tables
 from studies.batches import upsert
 from studies.database import writing
-from studies.fences import Fence, end_leases, forget_progress, lock
+from studies.fences import end_leases, forget_progress, lock
 from studies.schema import utc_in, utc_now
-from studies.workers import Renewed, lock_study, renew
+from studies.workers import lock_study
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -86,10 +86,9 @@ def claim(
 
     Args:
         storage: the study DB.
-        worker: who takes them.
-        n: how many at most.
+        worker, n: who takes them, and how many at most.
         places: budget.trials.
-        holding: the ids of the trials that the worker has already; it never takes over its own.
+        holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
         max_attempts: how often a worker may die on one trial.
 
@@ -99,54 +98,32 @@ def claim(
     study_id = worker.study_id
     with writing(storage.engine).begin() as connection:
         lock_study(connection, study_id)
-        expired = _expired(connection, study_id, holding)
-        lost = [lease for lease in expired if lease.attempt > max_attempts]
-        again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
-        _give_up(connection, lost, max_attempts)
-        forget_progress(connection, [lease.trial_id for lease in again])
+        again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
         waiting = _waiting(connection, study_id, min(n - len(again), room))
-        room -= len(waiting)
         _start(connection, [*again, *waiting])
+        room -= len(waiting)
         wanted = max(0, int(min(n - len(again) - len(waiting), room)))
         free = _free(connection, study_id, points)
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
-        leases = [*again, *waiting, *new]
+        leases = (*again, *waiting, *new)
         _write(connection, worker, leases)
-        mine = {*holding, *(lease.trial_id for lease in leases)}
-        elsewhere = _elsewhere(connection, study_id, mine)
-    given_up = tuple(lease.number for lease in lost)
-    return Claim(tuple(leases), given_up, elsewhere, room - len(new) <= 0, free == [])
+        elsewhere = _elsewhere(connection, study_id, leases, holding)
+    return Claim(leases, lost, elsewhere, room - len(new) <= 0, free == [])
 
 
-@dataclass
-class Holding:
-    """The leases of this process's worker, as it knows them; for several threads."""
-
-    storage: StudyStorage
-    worker: Registered
-    tokens: dict[int, int] = field(default_factory=dict)  # by trial id
-
-    @property
-    def fence(self) -> Fence:
-        """What every write to these trials is given."""
-        return Fence(self.worker.worker_id, self.tokens.copy())
-
-    def claim(self, n: int, *, places: float = math.inf, points: Points | None = None) -> Claim:
-        """See `claim`."""
-        held = self.tokens.copy()
-        found = claim(self.storage, self.worker, n, places=places, holding=held, points=points)
-        self.tokens.update((lease.trial_id, lease.token) for lease in found.leases)
-        return found
-
-    def renew(self) -> Renewed:
-        """See `workers.renew`."""
-        return renew(self.storage, self.worker, self.tokens.copy())
-
-    def drop(self, trial_id: int) -> None:
-        """Forgets a lease that has ended or is lost."""
-        self.tokens.pop(trial_id, None)
+def _take_over(
+    connection: Connection, study_id: int, n: int, holding: Collection[int], max_attempts: int
+) -> tuple[list[Lease], tuple[int, ...]]:
+    """Resets up to `n` expired trials; returns their leases, and who was given up instead."""
+    expired = _expired(connection, study_id, holding)
+    lost = [lease for lease in expired if lease.attempt > max_attempts]
+    again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
+    _give_up(connection, lost, max_attempts)
+    if again:
+        forget_progress(connection, [lease.trial_id for lease in again])
+    return again, tuple(lease.number for lease in lost)
 
 
 def _expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
@@ -160,6 +137,8 @@ def _expired(connection: Connection, study_id: int, holding: Collection[int]) ->
         & trials.c.trial_id.in_(select(leases.c.trial_id).where(past))
         & trials.c.trial_id.not_in(holding),
     )
+    if not numbers:
+        return []
     # A renewal may have come in between: this statement sees it.
     rows = connection.execute(
         select(leases.c.trial_id, leases.c.token, leases.c.attempt)
@@ -213,6 +192,8 @@ def _waiting(connection: Connection, study_id: int, wanted: float) -> list[Lease
 
 
 def _start(connection: Connection, leases: Sequence[Lease]) -> None:
+    if not leases:
+        return
     trials = tables.trials
     connection.execute(
         update(trials)
@@ -282,7 +263,10 @@ def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -
     connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
 
 
-def _elsewhere(connection: Connection, study_id: int, mine: Collection[int]) -> int:
+def _elsewhere(
+    connection: Connection, study_id: int, taken: Sequence[Lease], holding: Collection[int]
+) -> int:
+    mine = {*holding, *(lease.trial_id for lease in taken)}
     leases, trials = schema.leases, tables.trials
     query = (
         select(func.count())

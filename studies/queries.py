@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from sqlalchemy import Double, Row, cast, func, select
 
-from studies import rows, tables
+from studies import rows, schema, tables
 from studies.errors import UserError
 from studies.lookup import Study, find_study, list_studies
 from studies.rows import Curves, TrialRow
@@ -156,6 +156,24 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         seconds=sum(group.seconds or 0.0 for group in groups),
         workers=workers,
     )
+
+
+def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
+    """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
+    leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
+    query = (
+        select(trials.number, workers.host, workers.pid)
+        .select_from(tables.trials)
+        .join(schema.leases, leases.trial_id == trials.trial_id)
+        .join(schema.workers, workers.worker_id == leases.worker_id)
+        .where(
+            workers.study_id == study_id,
+            trials.state == TrialState.RUNNING,
+            leases.expires_at.is_not(None),
+        )
+    )
+    with storage.engine.connect() as connection:
+        return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
 
 
 def studies(storage: StudyStorage) -> list[StudySummary]:

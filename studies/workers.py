@@ -20,7 +20,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Insert, Row, insert, select, update
 
 from studies import schema, tables
 from studies.database import writing
@@ -87,7 +87,6 @@ def register(
         UserError: another process that lives leads.
         KeyError: no such sweep.
     """
-    me = this_process()
     with writing(storage.engine).begin() as connection:
         name = lock_study(connection, study_id)
         present = _bury(connection, study_id)
@@ -96,18 +95,8 @@ def register(
             _lead(connection, name, [worker for worker in present if worker.leads])
         elapsed = _tick(connection, study_id, lease_seconds, count=bool(live))
         _set_status(connection, study_id, "running")
-        row = insert(schema.workers).values(
-            study_id=study_id,
-            host=me.host,
-            kernel=me.kernel,
-            pid=me.pid,
-            started=me.started,
-            device=device,
-            lanes=lanes,
-            version=version("sweeplane"),
-            leads=leads,
-            lease_seconds=lease_seconds,
-            heartbeat=utc_now(),
+        row = _row(study_id).values(
+            device=device, lanes=lanes, leads=leads, lease_seconds=lease_seconds
         )
         worker_id = connection.execute(row.returning(schema.workers.c.worker_id)).scalar_one()
     return Registered(worker_id, study_id, lease_seconds, leads, elapsed)
@@ -182,24 +171,6 @@ def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
         return [worker for worker in find_workers(connection, study_id) if worker.alive]
 
 
-def busy_workers(storage: StudyStorage, study_id: int) -> dict[int, str]:
-    """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
-    leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
-    query = (
-        select(trials.number, workers.host, workers.pid)
-        .select_from(tables.trials)
-        .join(schema.leases, leases.trial_id == trials.trial_id)
-        .join(schema.workers, workers.worker_id == leases.worker_id)
-        .where(
-            workers.study_id == study_id,
-            trials.state == TrialState.RUNNING,
-            leases.expires_at.is_not(None),
-        )
-    )
-    with storage.engine.connect() as connection:
-        return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
-
-
 def find_workers(connection: Connection, study_id: int | None = None) -> list[Worker]:
     """The workers that have not ended, alive or not; of every study, or of one."""
     workers = schema.workers
@@ -225,6 +196,19 @@ def lock_study(connection: Connection, study_id: int) -> str:
     if row is None:
         raise KeyError(f"no sweep has the study id {study_id}")
     return str(row.study_name)
+
+
+def _row(study_id: int) -> Insert:
+    me = this_process()
+    return insert(schema.workers).values(
+        study_id=study_id,
+        host=me.host,
+        kernel=me.kernel,
+        pid=me.pid,
+        started=me.started,
+        version=version("sweeplane"),
+        heartbeat=utc_now(),
+    )
 
 
 def _read(row: Row[Any]) -> Worker:

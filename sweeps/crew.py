@@ -21,7 +21,7 @@ from typing import IO, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, SweeplaneError, UserError, busy_workers
+from studies import LEASE_SECONDS, SweeplaneError, UserError, queries
 from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.launch import OpenSweep
@@ -207,7 +207,7 @@ class Crew:
         """Bring `progress` up to date from the study DB."""
         sweep, progress = self._sweep, self.progress
         trials = sweep.study.get_trials(deepcopy=False)
-        workers = busy_workers(sweep.storage, sweep.study_id)
+        workers = queries.trained_by(sweep.storage, sweep.study_id)
         ended = _ended(trials)
         if len(ended) - len(self._before) != progress.outcomes.total():
             self._changed()

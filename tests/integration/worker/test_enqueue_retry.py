@@ -309,4 +309,4 @@ def test_what_waiting_trials_wait_for(opened: Opened, storage: StudyStorage) -> 
     with Worker(sweep) as worker:
         assert held_up(storage, "known") is None
         worker._feed.take(2)
-        assert "budget.trials (2 when the study was created)" in str(held_up(storage, "known"))
+        assert "budget.trials (2 at the last `sweeps run`)" in str(held_up(storage, "known"))
