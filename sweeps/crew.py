@@ -85,7 +85,7 @@ class Place:
         if code in (0, 130) or drain:
             self.over = True
             return
-        if said.startswith("Error: "):  # its own: a restart would end the same way
+        if code in (1, 2) and said.startswith("Error: "):  # a restart would end so too
             kind = UserError if code == UserError.exit_code else SweeplaneError
             self.error = kind(said.removeprefix("Error: "))
             self.over = True
@@ -112,7 +112,7 @@ class Place:
         self._log.seek(0)
         text = self._log.read().decode(errors="replace").strip()
         self._log.close()
-        start = text.rfind("Error: ") if "\nError: " in f"\n{text}" else -1
+        start = f"\n{text}".rfind("\nError: ")
         return text[start:] if start >= 0 else text.rpartition("\n")[2][:300]
 
 
