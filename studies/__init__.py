@@ -2,7 +2,7 @@
 
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
-    runner.py     which process runs a sweep
+    workers.py    the processes that work on a sweep; leases.py gives them trials
     queries.py    named reads: leaderboard, curves, status
     schema.py     our tables; migrations/ their versions
 
@@ -16,15 +16,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from studies import queries
-    from studies.batches import Finish, Report
+    from studies.batches import Drawn, Finish, Report
     from studies.errors import NoStudiesError, SweeplaneError, UserError
-    from studies.runner import (
-        Runner,
-        acquire_runner,
-        beat,
-        get_runner,
-        release_runner,
-    )
+    from studies.holding import Holding
+    from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
@@ -33,37 +28,60 @@ if TYPE_CHECKING:
         create_sweep,
         get_sweep,
         list_sweeps,
+        set_spec,
         set_status,
+    )
+    from studies.workers import (
+        LEASE_SECONDS,
+        Registered,
+        Worker,
+        bury_dead,
+        live_workers,
+        register,
+        renew,
+        sign_off,
     )
 
 __all__ = [
+    "COUNTED",
+    "LEASE_SECONDS",
+    "Claim",
+    "Drawn",
     "Finish",
+    "Holding",
+    "Lease",
     "NoStudiesError",
+    "Points",
+    "Registered",
     "Report",
-    "Runner",
     "StudyStorage",
     "Sweep",
     "SweepRecord",
     "SweeplaneError",
     "UserError",
-    "acquire_runner",
-    "beat",
+    "Worker",
+    "bury_dead",
     "check_storage",
+    "claim",
     "create_sweep",
-    "get_runner",
     "get_sweep",
     "list_sweeps",
+    "live_workers",
     "mask_passwords",
     "open_storage",
     "queries",
-    "release_runner",
+    "register",
+    "renew",
+    "set_spec",
     "set_status",
+    "sign_off",
 ]
 
 _MODULES = {
-    "studies.batches": ("Finish", "Report"),
+    "studies.batches": ("Drawn", "Finish", "Report"),
     "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
-    "studies.runner": ("Runner", "acquire_runner", "beat", "get_runner", "release_runner"),
+    "studies.holding": ("Holding",),
+    "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
@@ -72,7 +90,18 @@ _MODULES = {
         "create_sweep",
         "get_sweep",
         "list_sweeps",
+        "set_spec",
         "set_status",
+    ),
+    "studies.workers": (
+        "LEASE_SECONDS",
+        "Registered",
+        "Worker",
+        "bury_dead",
+        "live_workers",
+        "register",
+        "renew",
+        "sign_off",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

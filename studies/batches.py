@@ -1,7 +1,8 @@
 """Writes of many trials at once, each call one transaction on Optuna's tables and ours.
 
 A trial that is not RUNNING (finished, handed back, deleted) is refused: nothing of it is written,
-its id is returned, and the other trials of the call are written as usual.
+its id is returned, and the other trials of the call are written as usual. With a `Fence`, so is a
+trial whose lease is not the caller's any more: another worker has taken it over.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
 from studies.database import writing
+from studies.fences import Fence, end_leases, fenced, lock, lock_running, release_trials
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Engine
+    from optuna.distributions import BaseDistribution
+    from sqlalchemy import Engine
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,50 @@ class Finish:
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def report(engine: Engine, points: Sequence[Report]) -> set[int]:
+@dataclass(frozen=True)
+class Drawn:
+    """What was sampled for one trial; parameters as Optuna stores them."""
+
+    trial_id: int
+    params: Mapping[str, tuple[float, BaseDistribution]]
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    system_attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None) -> set[int]:
     """Writes evaluations; a step that is there already is overwritten.
 
     Returns:
-        The ids of the trials that were refused, since they are not RUNNING.
+        The ids of the trials that were refused.
     """
     with writing(engine).begin() as connection:
-        running = _lock_running(connection, {point.trial_id for point in points})
+        running = lock_running(connection, {point.trial_id for point in points}, fence)
         kept = [point for point in points if point.trial_id in running]
-        _upsert(connection, tables.intermediates, ("trial_id", "step"), _intermediates(kept))
-        _upsert(connection, schema.points, ("trial_id", "name", "step"), _points(kept))
+        upsert(connection, tables.intermediates, ("trial_id", "step"), _intermediates(kept))
+        upsert(connection, schema.points, ("trial_id", "name", "step"), _points(kept))
     return {point.trial_id for point in points} - running
 
 
-def finish(engine: Engine, outcomes: Sequence[Finish]) -> set[int]:
-    """Sets attributes, values and state of trials, once.
+def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:
+    """Writes parameters and attributes of trials that were sampled.
 
     Returns:
-        The ids of the trials that were refused, since they are not RUNNING.
+        The ids of the trials that were refused.
+    """
+    with writing(engine).begin() as connection:
+        running = lock_running(connection, {each.trial_id for each in drawn}, fence)
+        kept = [each for each in drawn if each.trial_id in running]
+        upsert(connection, tables.params, ("trial_id", "param_name"), _params(kept))
+        upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
+        upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
+    return {each.trial_id for each in drawn} - running
+
+
+def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = None) -> set[int]:
+    """Sets attributes, values and state of trials, once; their leases end.
+
+    Returns:
+        The ids of the trials that were refused.
 
     Raises:
         ValueError: the state is not a finished one, COMPLETE without values, a value that is NaN.
@@ -71,21 +100,25 @@ def finish(engine: Engine, outcomes: Sequence[Finish]) -> set[int]:
     for outcome in outcomes:
         _check(outcome)
     with writing(engine).begin() as connection:
-        running = _lock_running(connection, {outcome.trial_id for outcome in outcomes})
+        running = lock_running(connection, {outcome.trial_id for outcome in outcomes}, fence)
         kept = [outcome for outcome in outcomes if outcome.trial_id in running]
-        _upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
-        _upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
-        _upsert(connection, tables.values, ("trial_id", "objective"), _values(kept))
+        upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
+        upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
+        upsert(connection, tables.values, ("trial_id", "objective"), _values(kept))
         _set_states(connection, kept)
+        end_leases(connection, list(running))
     return {outcome.trial_id for outcome in outcomes} - running
 
 
-def hand_back(engine: Engine, study_id: int, trial_ids: Collection[int] | None) -> list[int]:
+def hand_back(
+    engine: Engine,
+    study_id: int,
+    trial_ids: Collection[int] | None,
+    fence: Fence | None = None,
+) -> list[int]:
     """RUNNING trials of a study (all of them, or those given) become WAITING, as if never begun.
 
-    Parameters, user attributes and the number stay; the curve and the rungs reached are deleted. A
-    trial without the user attribute `config` was still being drawn: its parameters go too, so that
-    it is drawn anew as a whole, and to the same values by a sampler that is seeded by its number.
+    Parameters, user attributes and the number stay, the curve goes: see `fences.forget_progress`.
 
     Returns:
         The numbers of the trials that were handed back, ascending.
@@ -95,55 +128,22 @@ def hand_back(engine: Engine, study_id: int, trial_ids: Collection[int] | None) 
     if trial_ids is not None:
         chosen = chosen & trials.c.trial_id.in_(trial_ids)
     with writing(engine).begin() as connection:
-        numbers = _lock(connection, chosen & (trials.c.state == TrialState.RUNNING))
-        ids = list(numbers)
-        rungs = tables.system_attrs.c.key.startswith("completed_rung_", autoescape=True)
-        connection.execute(_delete_of(tables.intermediates, ids))
-        connection.execute(_delete_of(schema.points, ids))
-        connection.execute(_delete_of(tables.system_attrs, ids).where(rungs))
-        drawn = select(tables.user_attrs.c.trial_id).where(tables.user_attrs.c.key == "config")
-        params = _delete_of(tables.params, ids)
-        connection.execute(params.where(tables.params.c.trial_id.not_in(drawn)))
-        connection.execute(
-            update(trials)
-            .where(trials.c.trial_id.in_(ids))
-            .values(state=TrialState.WAITING, datetime_start=None)
-        )
-    return sorted(numbers.values())
+        numbers = lock(connection, chosen & (trials.c.state == TrialState.RUNNING))
+        kept = fenced(connection, numbers, fence)
+        release_trials(connection, list(kept))
+    return sorted(number for trial_id, number in numbers.items() if trial_id in kept)
 
 
-def _lock_running(connection: Connection, trial_ids: Collection[int]) -> set[int]:
-    trials = tables.trials
-    running = trials.c.trial_id.in_(trial_ids) & (trials.c.state == TrialState.RUNNING)
-    return set(_lock(connection, running))
-
-
-def _lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:
-    # One order for everybody, so that two processes never wait for each other's rows. SQLite has
-    # no row locks; there BEGIN IMMEDIATE holds the whole database.
-    trials = tables.trials
-    rows = connection.execute(
-        select(trials.c.trial_id, trials.c.number)
-        .where(condition)
-        .order_by(trials.c.trial_id)
-        .with_for_update()
-    )
-    return {row.trial_id: row.number for row in rows}
-
-
-def _upsert(
+def upsert(
     connection: Connection, table: Table, key: Sequence[str], rows: list[dict[str, Any]]
 ) -> None:
+    """Inserts rows, or overwrites those with the same key."""
     if not rows:
         return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     insert = dialect.insert(table)
     changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
     connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed), rows)
-
-
-def _delete_of(table: Table, trial_ids: Sequence[int]) -> Any:
-    return delete(table).where(table.c.trial_id.in_(trial_ids))
 
 
 def _intermediates(points: Sequence[Report]) -> list[dict[str, Any]]:
@@ -175,7 +175,20 @@ def _points(points: Sequence[Report]) -> list[dict[str, Any]]:
     ]
 
 
-def _attrs(outcomes: Sequence[Finish], kind: str) -> list[dict[str, Any]]:
+def _params(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_id": each.trial_id,
+            "param_name": name,
+            "param_value": value,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for each in drawn
+        for name, (value, distribution) in each.params.items()
+    ]
+
+
+def _attrs(outcomes: Sequence[Finish | Drawn], kind: str) -> list[dict[str, Any]]:
     return [
         {"trial_id": outcome.trial_id, "key": key, "value_json": json.dumps(value)}
         for outcome in outcomes

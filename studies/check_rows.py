@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,7 +33,7 @@ def fault(what: str, advice: str) -> Finding:
 
 
 def note(what: str, advice: str) -> Finding:
-    """A finding that the next command puts right by itself."""
+    """A finding that leaves the database sound."""
     return Finding("note", what, advice)
 
 
@@ -154,28 +154,42 @@ def _encodings(connection: Connection) -> Iterator[Finding]:
 
 
 def running(connection: Connection) -> Iterator[Finding]:
-    """Trials of sweeps that are RUNNING while no live process runs the sweep."""
-    trials, studies, sweeps = tables.trials, tables.studies, schema.sweeps
+    """Trials of sweeps that are RUNNING while nobody trains them, as far as can be seen."""
+    trials, studies, sweeps, leases = tables.trials, tables.studies, schema.sweeps, schema.leases
     live = {holder.study_id for holder in live_holders(connection)}
     query = (
-        select(studies.c.study_id, studies.c.study_name, trials.c.number)
+        select(studies.c.study_id, studies.c.study_name, trials.c.number, leases.c.expires_at)
         .join_from(trials, studies, trials.c.study_id == studies.c.study_id)
         .join(sweeps, sweeps.c.study_id == studies.c.study_id)
+        .outerjoin(leases, leases.c.trial_id == trials.c.trial_id)
         .where(trials.c.state == TrialState.RUNNING)
         .order_by(studies.c.study_id, trials.c.number)
     )
     left: dict[str, list[int]] = {}
+    others: dict[str, list[int]] = {}
     for row in connection.execute(query):
-        if row.study_id not in live:
+        if row.expires_at is None:
+            others.setdefault(row.study_name, []).append(row.number)
+        elif row.study_id not in live:
             left.setdefault(row.study_name, []).append(row.number)
     for study, found in left.items():
-        which = ", ".join(map(str, found[:_EXAMPLES]))
-        more = ", ..." if len(found) > _EXAMPLES else ""
         yield note(
             f"study '{study}': {_count(len(found), 'trial')} RUNNING, and nobody runs it "
-            f"({which}{more})",
-            "the next `sweeps run FILE` hands them back and trains them",
+            f"({_some(found)})",
+            "the next `sweeps run FILE` takes them over and trains them",
         )
+    for study, found in others.items():
+        yield note(
+            f"study '{study}': {_count(len(found), 'trial')} RUNNING without a lease "
+            f"({_some(found)})",
+            "a program that works on the study through Optuna has them; if it is gone, end each: "
+            "study.tell(NUMBER, state=optuna.trial.TrialState.FAIL)",
+        )
+
+
+def _some(numbers: Sequence[int]) -> str:
+    more = ", ..." if len(numbers) > _EXAMPLES else ""
+    return ", ".join(map(str, numbers[:_EXAMPLES])) + more
 
 
 def sequences(connection: Connection, *, ours: bool) -> Iterator[Finding]:

@@ -6,11 +6,11 @@
     triggers     SQLite only: ours, which keep orphans from coming
     numbers      the trials of a study are numbered 0, 1, 2, ...
     values       a complete trial has its values; infinities are written as Optuna writes them
-    running      a RUNNING trial of a sweep has a process that runs it
+    running      a RUNNING trial of a sweep has a lease, and somebody works on the sweep
     sequences    PostgreSQL only: the next id of a table is a free one
 
-A finding is a fault, or a note: something that the next command puts right by itself. A database
-with notes alone is sound.
+A finding is a fault, or a note: something to know, which the next command may put right by itself.
+A database with notes alone is sound.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def copy_storage(
         source_url: a study DB whose schema is that of this version.
         target_url: an empty database; a SQLite file is created.
         force: copy while a live process runs a sweep of the source too. The copy is what the
-            source was at one moment, the runner's lock included.
+            source was at one moment, the leases included.
         progress: see `Progress`.
 
     Raises:

@@ -41,7 +41,7 @@ def extent(storage: StudyStorage, study_name: str) -> Extent:
     """What `delete_study` would delete.
 
     Raises:
-        UserError: no such study, or a live runner holds it.
+        UserError: no such study, or a live worker has it.
     """
     with storage.engine.connect() as connection:
         return _extent(connection, study_name)
@@ -51,7 +51,7 @@ def delete_study(storage: StudyStorage, study_name: str) -> Extent:
     """Deletes a study with everything of it, and returns what that was.
 
     Raises:
-        UserError: no such study, or a live runner holds it; nothing is deleted.
+        UserError: no such study, or a live worker has it; nothing is deleted.
         SweeplaneError: the database refused; nothing is deleted.
     """
     try:
@@ -74,7 +74,7 @@ def _extent(connection: Connection, study_name: str, *, lock: bool = False) -> E
     study = find_study(connection, study_name)
     if lock:
         _lock(connection, study.study_id)
-    for holder in live_holders(connection, study.study_id, lock=lock):
+    for holder in live_holders(connection, study.study_id):
         raise UserError(f"{holder.words()}. Stop it there with Ctrl-C, then delete the study.")
     rows = {
         table.name: connection.scalar(select(func.count()).select_from(table).where(rows_of)) or 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 
-from studies import schema
-from studies.runner import Process, read_runner, runner_columns
+from studies import schema, tables
+from studies.processes import Process
+from studies.workers import find_workers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holder:
-    """A live process that holds a sweep."""
+    """A live process that works on a sweep."""
 
     study_id: int
     study: str
@@ -31,25 +32,21 @@ class Holder:
         )
 
 
-def live_holders(
-    connection: Connection, study_id: int | None = None, *, lock: bool = False
-) -> list[Holder]:
-    """The live holders of every sweep, or of one; empty in a database without our tables.
+def live_holders(connection: Connection, study_id: int | None = None) -> list[Holder]:
+    """The live workers of every sweep, or of one; empty in a database without our tables.
 
-    `lock`: no other process can take these sweeps before the transaction ends.
+    No other joins before the transaction ends, if it has locked the study's row.
     """
-    sweeps = schema.sweeps
-    if not inspect(connection).has_table(sweeps.name):
+    if not inspect(connection).has_table(schema.workers.name):
         return []
-    query = runner_columns().add_columns(sweeps.c.study_id)
-    if study_id is not None:
-        query = query.where(sweeps.c.study_id == study_id)
-    if lock:
-        query = query.with_for_update(of=sweeps)
-    found = []
-    for row in connection.execute(query).all():
-        runner = read_runner(row)
-        if runner is not None and runner.alive:
-            holder = Holder(row.study_id, row.study_name, runner.process, runner.heartbeat_age)
-            found.append(holder)
-    return found
+    live = [worker for worker in find_workers(connection, study_id) if worker.alive]
+    studies = tables.studies
+    ids = {worker.study_id for worker in live}
+    rows = connection.execute(
+        select(studies.c.study_id, studies.c.study_name).where(studies.c.study_id.in_(ids))
+    )
+    names = {row.study_id: row.study_name for row in rows}
+    return [
+        Holder(worker.study_id, names[worker.study_id], worker.process, worker.heartbeat_age)
+        for worker in live
+    ]

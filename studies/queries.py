@@ -18,7 +18,7 @@ from studies import rows, schema, tables
 from studies.errors import UserError
 from studies.lookup import Study, find_study, list_studies
 from studies.rows import Curves, TrialRow
-from studies.runner import Runner, read_runner, runner_columns
+from studies.workers import Worker, find_workers
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -51,9 +51,9 @@ class StudyStatus:
     waiting: int
     best: tuple[int, float] | None  # number and value, of the complete trials
     started: datetime | None  # the first trial's start
-    last_activity: datetime | None  # a trial's start or end, or the runner's heartbeat
+    last_activity: datetime | None  # a trial's start or end, or a live worker's heartbeat
     seconds: float  # of training, summed over trials
-    runner: Runner | None
+    workers: Sequence[Worker]  # those that live, the oldest first
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def curves(
 
 
 def status(storage: StudyStorage, study_name: str) -> StudyStatus:
-    """Counts, the best so far, times and the runner of a study.
+    """Counts, the best so far, times and the live workers of a study.
 
     Raises:
         UserError: no such study.
@@ -138,11 +138,8 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         study = find_study(connection, study_name)
         groups = _groups(connection, study)
         best = _best(connection, study)
-        held = connection.execute(
-            runner_columns().where(schema.sweeps.c.study_id == study.study_id)
-        ).one_or_none()
-    runner = None if held is None else read_runner(held)
-    moments = [group.latest for group in groups] + [runner.heartbeat if runner else None]
+        workers = [each for each in find_workers(connection, study.study_id) if each.alive]
+    moments = [group.latest for group in groups] + [each.heartbeat for each in workers]
     return StudyStatus(
         study_id=study.study_id,
         name=study.name,
@@ -157,8 +154,26 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         started=min((group.started for group in groups if group.started), default=None),
         last_activity=max((moment for moment in moments if moment), default=None),
         seconds=sum(group.seconds or 0.0 for group in groups),
-        runner=runner,
+        workers=workers,
     )
+
+
+def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
+    """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
+    leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
+    query = (
+        select(trials.number, workers.host, workers.pid)
+        .select_from(tables.trials)
+        .join(schema.leases, leases.trial_id == trials.trial_id)
+        .join(schema.workers, workers.worker_id == leases.worker_id)
+        .where(
+            workers.study_id == study_id,
+            trials.state == TrialState.RUNNING,
+            leases.expires_at.is_not(None),
+        )
+    )
+    with storage.engine.connect() as connection:
+        return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
 
 
 def studies(storage: StudyStorage) -> list[StudySummary]:

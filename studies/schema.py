@@ -9,7 +9,7 @@ leftover point would become part of another trial's curve.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sqlalchemy import (
     JSON,
@@ -24,22 +24,25 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from studies import tables
 
+if TYPE_CHECKING:
+    from sqlalchemy.sql.compiler import SQLCompiler
+
 metadata = MetaData()
 
 # new       the study and its sweep exist                                create_sweep
-# running   a runner holds the sweep                                     new, drained, failed,
-#                                                                        finished (budget raised)
-# drained   stopped before the budget was met; RUNNING trials are        running -> drained
-#           WAITING again
-# finished  the budget is met                                            running -> finished
-# failed    an error ended the run                                       running -> failed
-# A killed runner leaves `running`; the next one takes the sweep over and it stays `running`.
+# running   a worker works on it                                         register: from any other
+# drained   the last worker left before the budget was met; RUNNING      running -> drained
+#           trials of its workers are WAITING again
+# finished  the last worker left, and the budget is met                  running -> finished
+# failed    the last worker left with an error                           running -> failed
+# Killed workers leave `running`; the next one takes their trials over and it stays `running`.
 Status = Literal["new", "running", "drained", "finished", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -71,11 +74,61 @@ sweeps = Table(
     Column("status", String(16), nullable=False),
     Column("created_at", DateTime, nullable=False),
     Column("updated_at", DateTime, nullable=False),
-    # The runner lock: all four NULL when nobody runs the sweep. See `studies.runner`.
-    Column("runner_host", String(255)),
-    Column("runner_pid", Integer),
-    Column("runner_started", Double),  # seconds since the epoch, as the host's kernel says
-    Column("runner_heartbeat", DateTime),
+    # The sweep's wall clock, by the database's: the time with a worker alive, up to `elapsed_at`.
+    Column("elapsed_seconds", Double),
+    Column("elapsed_at", DateTime),
+)
+
+# live      its heartbeat is younger than `lease_seconds`                register, renew
+# silent    older: dead, paused or out of reach. Its leases expire;      the clock
+#           its next renew makes it live again, without what was taken
+# ended     it left, or its process was found dead on its own machine    sign_off, bury
+# A row stays when its worker has ended: it says who trained what.
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", Integer, primary_key=True),
+    _study_id(nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("kernel", String(255), nullable=False),  # whose process ids: see `studies.processes`
+    Column("pid", Integer, nullable=False),
+    Column("started", Double, nullable=False),  # of the process, as its kernel says
+    Column("device", String(64), nullable=False),
+    Column("lanes", Integer, nullable=False),  # trials at once; 0: it watches others
+    Column("version", String(64), nullable=False),
+    Column("leads", Boolean, nullable=False),  # `sweeps run`: plans and follows to MLflow
+    Column("lease_seconds", Double, nullable=False),
+    Column("heartbeat", DateTime, nullable=False),
+    Column("ended", DateTime),
+    sqlite_autoincrement=True,  # an id never comes again
+)
+Index("workers_live", workers.c.study_id, workers.c.ended)
+
+# held      a worker trains the trial; `expires_at` is to come           claim, renew
+# expired   `expires_at` is past, and nobody has taken it yet; its       the clock, bury
+#           holder may still write, and renew makes it held again
+# released  its worker gave it back, the trial is WAITING;               hand_back, sign_off
+#           worker_id and expires_at are NULL
+# ended     the trial is finished; expires_at is NULL                    finish, or claim after
+#                                                                        max_attempts
+# `token` grows by one at each claim of the trial: whoever shows an older one writes nothing.
+# `attempt` counts from 1 and grows when an expired lease is taken over, not after a release.
+# A RUNNING trial without a lease, or with one that does not expire, was begun by a program of
+# Optuna's own, without us: nobody takes it over.
+leases = Table(
+    "leases",
+    metadata,
+    _trial_id(primary_key=True, autoincrement=False),
+    Column("worker_id", Integer, ForeignKey(workers.c.worker_id, ondelete="CASCADE")),
+    Column("token", Integer, nullable=False),
+    Column("expires_at", DateTime),  # by the database's clock
+    Column("attempt", Integer, nullable=False),
+)
+Index(
+    "leases_open",
+    leases.c.worker_id,
+    sqlite_where=leases.c.expires_at.is_not(None),
+    postgresql_where=leases.c.expires_at.is_not(None),
 )
 
 points = Table(
@@ -123,10 +176,12 @@ TRIGGERS = {
         CREATE TRIGGER IF NOT EXISTS sweeplane_trial_deleted AFTER DELETE ON trials BEGIN
             DELETE FROM points WHERE trial_id = OLD.trial_id;
             DELETE FROM exports WHERE trial_id = OLD.trial_id;
+            DELETE FROM leases WHERE trial_id = OLD.trial_id;
         END""",
     "sweeplane_study_deleted": """
         CREATE TRIGGER IF NOT EXISTS sweeplane_study_deleted AFTER DELETE ON studies BEGIN
             DELETE FROM exports WHERE study_id = OLD.study_id;
+            DELETE FROM workers WHERE study_id = OLD.study_id;
             DELETE FROM sweeps WHERE study_id = OLD.study_id;
         END""",
 }
@@ -147,3 +202,25 @@ def _utc_now_sqlite(*_: Any, **__: Any) -> str:
 @compiles(utc_now, "postgresql")
 def _utc_now_postgresql(*_: Any, **__: Any) -> str:
     return "timezone('utc', clock_timestamp())"
+
+
+class utc_in(FunctionElement[datetime]):  # noqa: N801 (an SQL function's name)
+    """`utc_now()` and so many seconds."""
+
+    type = DateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(literal(float(seconds), Double))
+
+
+@compiles(utc_in, "sqlite")
+def _utc_in_sqlite(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
+
+
+@compiles(utc_in, "postgresql")
+def _utc_in_postgresql(element: utc_in, compiler: SQLCompiler, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"timezone('utc', clock_timestamp()) + make_interval(secs => {seconds})"

@@ -12,7 +12,6 @@ has its own engine.
 from __future__ import annotations
 
 import copy
-import json
 import threading
 import weakref
 from collections.abc import Collection, Container, Mapping, Sequence
@@ -21,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from optuna.storages import BaseStorage
 
-from studies import batches, setup, tables
-from studies.database import check_file, make_engine, parse_url, shown, writing
+from studies import batches, setup
+from studies.database import check_file, make_engine, parse_url, shown
+from studies.fences import Fence
 from studies.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -120,30 +120,33 @@ class StudyStorage(BaseStorage):
 
     # Many trials at once, one transaction each.
 
-    def report(self, points: Sequence[batches.Report]) -> set[int]:
+    def report(self, points: Sequence[batches.Report], fence: Fence | None = None) -> set[int]:
         """Writes evaluations; returns the ids refused (`batches.report`)."""
-        return batches.report(self.engine, points)
+        return batches.report(self.engine, points, fence)
 
-    def finish(self, outcomes: Sequence[batches.Finish]) -> set[int]:
+    def draw(self, drawn: Sequence[batches.Drawn], fence: Fence | None = None) -> set[int]:
+        """Writes what was sampled; returns the ids refused (`batches.draw`)."""
+        return batches.draw(self.engine, drawn, fence)
+
+    def finish(self, outcomes: Sequence[batches.Finish], fence: Fence | None = None) -> set[int]:
         """Ends trials; returns the ids refused (`batches.finish`)."""
-        return batches.finish(self.engine, outcomes)
+        return batches.finish(self.engine, outcomes, fence)
 
-    def set_system_attrs(self, attrs: Mapping[int, Mapping[str, Any]]) -> set[int]:
-        """Sets system attributes of trials by id; returns the ids refused, as they do not run."""
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-            for trial_id, values in attrs.items()
-            for key, value in values.items()
-        ]
-        with writing(self.engine).begin() as connection:
-            running = batches._lock_running(connection, attrs.keys())
-            kept = [row for row in rows if row["trial_id"] in running]
-            batches._upsert(connection, tables.system_attrs, ("trial_id", "key"), kept)
-        return attrs.keys() - running
+    def set_system_attrs(
+        self, attrs: Mapping[int, Mapping[str, Any]], fence: Fence | None = None
+    ) -> set[int]:
+        """Sets system attributes of trials by id; returns the ids refused."""
+        drawn = [batches.Drawn(trial_id, {}, {}, given) for trial_id, given in attrs.items()]
+        return batches.draw(self.engine, drawn, fence)
 
-    def hand_back(self, study_id: int, trial_ids: Collection[int] | None = None) -> list[int]:
+    def hand_back(
+        self,
+        study_id: int,
+        trial_ids: Collection[int] | None = None,
+        fence: Fence | None = None,
+    ) -> list[int]:
         """RUNNING trials become WAITING; returns their numbers (`batches.hand_back`)."""
-        return batches.hand_back(self.engine, study_id, trial_ids)
+        return batches.hand_back(self.engine, study_id, trial_ids, fence)
 
     # Optuna's interface, as `optuna.storages.BaseStorage` documents it.
 

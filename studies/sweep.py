@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """What is written when a sweep is created, and never changed."""
+    """What is written when a sweep is created; only the sweep file's text may change."""
 
     spec_text: str  # the sweep file as the user wrote it
     spec_file: str | None
@@ -127,6 +127,22 @@ def set_status(storage: StudyStorage, study_id: int, status: Status) -> None:
             update(schema.sweeps)
             .where(schema.sweeps.c.study_id == study_id)
             .values(status=status, updated_at=utc_now())
+        )
+    if changed.rowcount == 0:
+        raise KeyError(f"no sweep has the study id {study_id}")
+
+
+def set_spec(storage: StudyStorage, study_id: int, record: SweepRecord) -> None:
+    """Writes the sweep file as it reads now: it means the same, but its budget may be another.
+
+    Raises:
+        KeyError: no such sweep.
+    """
+    with writing(storage.engine).begin() as connection:
+        changed = connection.execute(
+            update(schema.sweeps)
+            .where(schema.sweeps.c.study_id == study_id)
+            .values(spec_text=record.spec_text, spec_file=record.spec_file, spec=record.spec)
         )
     if changed.rowcount == 0:
         raise KeyError(f"no sweep has the study id {study_id}")

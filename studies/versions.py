@@ -115,7 +115,7 @@ def upgrade(storage_url: str) -> tuple[Versions, Versions]:
         The versions before and after.
 
     Raises:
-        UserError: the database, one without studies, a newer one, or one that a live runner uses.
+        UserError: the database, one without studies, a newer one, or one that a live worker uses.
         SweeplaneError: a migration failed.
     """
     url = parse_url(storage_url)

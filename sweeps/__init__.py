@@ -1,14 +1,15 @@
 """The sweep service: sweep files, search spaces, engines, workers, tracking and the CLI.
 
-    sweep.yaml -> spec -> space -> feed.take (Optuna ask, budget) -> engine
+    sweep.yaml -> spec -> space -> feed.take (Optuna ask, lease, budget) -> engine
                -> feed.report (points -> study DB, prune?) -> feed.finish (Optuna tell) -> tracking
 
 In the order of reading:
 
     spec/ space/       the sweep file and its search space; config.py: one trial's values
     launch.py plan.py  a study that is ready to run, and its known configurations
-    worker.py          one process that runs it: lock, signals, heartbeat
-    feed.py            what an engine sees; budget.py, samplers.py, cma.py, pruning.py
+    worker.py          one process that works on it; member.py: its heartbeat and signals
+    crew.py            several processes of this machine
+    feed.py            what an engine sees; asking.py, budget.py, samplers.py, cma.py, pruning.py
     engines/ tasks/    training, and what is trained
     tracking/          MLflow follows; mlflow_ui.py serves it
     summary.py export.py preview.py    what people take away; cli/ prints it

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-"""States that hold one of the budget's trials: finished, pruned and diverged ones count once; a
-failed trial gives its place back."""
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States that use up one of the budget's trials: pruned and diverged ones do, failed ones do not.
+Running ones hold a place too (`studies.leases.COUNTED`), which they may give back."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Budget:
         trained = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
         if self.target is not None and any(map(self._hits, trials)):
             return f"target {self.target:g} is reached"
-        if sum(map(by_state.count, COUNTED)) >= self.trials:
+        if sum(map(by_state.count, ENDED)) >= self.trials:
             return f"all {self.trials:.0f} trials have run"
         if trained >= self.device_seconds:
             return f"{trained / 3600:.3g} device-hours are used (budget.gpu_hours)"

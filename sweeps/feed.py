@@ -1,6 +1,6 @@
 """`StudyFeed`: the study as an engine sees it. Optuna's ask, report and tell end here.
 
-    take     hand out what waits, else claim a place of the budget and ask the sampler
+    take     claim trials: of workers that died, that wait, or new ones (`sweeps.asking`)
     report   store the points, then ask the pruner, the clocks and the drain
     finish   one way to end a trial: outcome, value, reason, in one transaction
 
@@ -11,7 +11,8 @@ A non-finite objective never reaches a pruner. A diverged trial is PRUNED with t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import Finish, Report, StudyStorage, SweeplaneError
+from studies import Claim, Finish, Holding, Report, SweeplaneError
+from sweeps.asking import Asked, Asker
 from sweeps.budget import Budget
-from sweeps.config import Config
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
@@ -29,6 +30,7 @@ from sweeps.pruning import stopped
 FAILURES_IN_A_ROW = 5
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
+WAIT_SECONDS = 0.2  # between two looks at what other workers have left
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,26 @@ class FeedRules:
 class StudyFeed:
     """Feeds one engine from one study.
 
-    `suggest` draws a trial's configuration through the sampler, `sampler` makes the sampler for a
-    trial's number, `exhausted` says when the space has no new point (a grid), `elapsed` is the
-    sweep's wall clock in seconds, and `changed` is called when the study DB has something new.
+    `asker` claims and draws trials under the leases of `holding`, `exhausted` says in words that
+    the space has no new point (a grid), `elapsed` is the sweep's wall clock in seconds, and
+    `changed` is called when the study DB has something new.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        storage: StudyStorage,
+        holding: Holding,
         rules: FeedRules,
         *,
-        suggest: Callable[[optuna.Trial], Config],
-        sampler: Callable[[int], optuna.samplers.BaseSampler],
+        asker: Asker,
         exhausted: Callable[[Sequence[FrozenTrial]], str | None],
         elapsed: Callable[[], float],
         progress: Progress,
         changed: Callable[[], None],
     ) -> None:
-        self._study, self._storage, self._rules = study, storage, rules
-        self._suggest, self._sampler, self._exhausted = suggest, sampler, exhausted
+        self._study, self._holding, self._rules = study, holding, rules
+        self._storage = holding.storage
+        self._asker, self._exhausted = asker, exhausted
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
         self._ids: dict[int, int] = {}
         self._curves: dict[int, dict[int, float]] = {}
@@ -82,23 +84,32 @@ class StudyFeed:
         """Let running trials end their epoch, hand them back and give out no more."""
         self._draining = True
 
+    def lose(self, trial_ids: Collection[int]) -> None:
+        """Stop trials that another worker holds by now; nothing more of them is written."""
+        for number, trial_id in list(self._ids.items()):
+            if trial_id in trial_ids:
+                self._stops[number] = LOST
+
     def take(self, n: int) -> list[Trial]:
-        taken: list[Trial] = []
-        while len(taken) < n and not self._draining:
+        """Return trials to start; while others hold all that is left, wait for what they leave."""
+        while not self._draining:
             trials = self._study.get_trials(deepcopy=False)
             self.ended = self._rules.budget.met(trials, self._elapsed())
             if self.ended is not None:
-                break
+                return []
             self._refuse_more_failures(trials)
-            waiting = [t for t in trials if t.state == TrialState.WAITING]
-            if not waiting:
-                self.ended = self._exhausted(trials)
-                if self.ended is not None:
-                    break
-            trial = self._start(waiting[0]) if waiting else self._ask(len(trials))
-            if trial is not None:
-                taken.append(trial)
-        return taken
+            asked, claim = self._asker.take(n)
+            self._progress.outcomes.update(["failed"] * len(claim.given_up))
+            if asked:
+                return [self._given(each) for each in asked]
+            if self._ids:
+                return []
+            if not claim.leases and not claim.given_up:
+                if not claim.elsewhere:
+                    self.ended = self._nothing_left(claim, trials)
+                    return []
+                time.sleep(WAIT_SECONDS)
+        return []
 
     def report(self, points: Sequence[Point]) -> set[int]:
         rows = []
@@ -106,8 +117,7 @@ class StudyFeed:
             values = dict(point.values)
             objective = values.pop(self._rules.metric)
             rows.append(Report(self._ids[point.number], point.epoch, objective, values))
-        for lost in self._storage.report(rows):
-            self._stops[self._number(lost)] = LOST
+        self.lose(self._storage.report(rows, self._holding.fence))
         for point in points:
             objective = point.values[self._rules.metric]
             self._curves[point.number][point.epoch] = objective
@@ -122,44 +132,38 @@ class StudyFeed:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         drained = [o for o in outcomes if self._stopped(o, DRAINED)]
+        fence = self._holding.fence
         if drained:
             back = [self._ids[outcome.number] for outcome in drained]
-            self._storage.hand_back(self._study._study_id, back)
+            self._storage.hand_back(self._study._study_id, back, fence)
         ended = [o for o in outcomes if o not in drained and not self._stopped(o, LOST)]
         tests = [Report(self._ids[o.number], o.epochs, None, o.test) for o in ended if o.test]
         if tests:
-            self._storage.report(tests)
+            self._storage.report(tests, fence)
         if ended:
-            self._storage.finish([self._finish(outcome) for outcome in ended])
+            finished = [self._finish(outcome) for outcome in ended]
+            refused = self._storage.finish(finished, fence)
+            for outcome, finish in zip(ended, finished, strict=True):
+                if finish.trial_id not in refused:
+                    self._count(outcome, finish)
         for outcome in outcomes:
             self._forget(outcome.number)
         self._changed()
         self._break_crash_loop()
 
-    def _start(self, waiting: FrozenTrial) -> Trial | None:
-        """Start a trial that waits; one whose worker died in the middle of an ask is completed."""
-        if not self._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-            return None
-        if "config" in waiting.user_attrs:
-            return self._given(waiting, Config.from_json(waiting.user_attrs["config"]))
-        self._study.sampler = self._sampler(waiting.number)
-        return self._sampled(optuna.Trial(self._study, waiting._trial_id))
+    def _nothing_left(self, claim: Claim, trials: Sequence[FrozenTrial]) -> str:
+        if claim.full:
+            return (
+                f"all {self._rules.budget.trials:.0f} places of budget.trials are taken, some by "
+                "RUNNING trials of a program that works on this study through Optuna"
+            )
+        return self._exhausted(trials) or "nothing is left to run"
 
-    def _ask(self, number: int) -> Trial:
-        self._study.sampler = self._sampler(number)
-        return self._sampled(self._study.ask())
-
-    def _sampled(self, trial: optuna.Trial) -> Trial:
-        config = self._suggest(trial)
-        trial.set_user_attr("origin", "sampled")
-        trial.set_user_attr("config", config.to_json())
-        return self._given(self._storage.get_trial(trial._trial_id), config)
-
-    def _given(self, frozen: FrozenTrial, config: Config) -> Trial:
-        number = frozen.number
-        self._ids[number] = frozen._trial_id
+    def _given(self, asked: Asked) -> Trial:
+        number, config = asked.number, asked.config
+        self._ids[number] = asked.trial_id
         self._curves[number] = {}
-        if frozen.user_attrs.get("origin") == "baseline":
+        if asked.origin == "baseline":
             self._unprunable.add(number)
         self._progress.running[number] = Running(config.title, config.epochs)
         return Trial(number, config, self._seeds(number))
@@ -191,14 +195,11 @@ class StudyFeed:
             and point.number not in self._stops
             and point.number not in self._unprunable
         }
-        for number in stopped(self._study, self._storage, list(epochs)):
+        for number in stopped(self._study, self._storage, list(epochs), self._holding.fence):
             self._stops[number] = f"pruned at epoch {epochs[number]}"
 
     def _stopped(self, outcome: Outcome, reason: str) -> bool:
         return outcome.ending is Ending.STOPPED and self._stops.get(outcome.number) == reason
-
-    def _number(self, trial_id: int) -> int:
-        return next(number for number, known in self._ids.items() if known == trial_id)
 
     def _finish(self, outcome: Outcome) -> Finish:
         number = outcome.number
@@ -223,7 +224,6 @@ class StudyFeed:
             state, name, value = TrialState.FAIL, "failed", None
             attrs |= {"reason": outcome.error, "traceback": outcome.traceback}
         attrs["outcome"] = name
-        self._count(number, name, value, outcome)
         return Finish(
             self._ids[number],
             state,
@@ -241,10 +241,11 @@ class StudyFeed:
             return finite[max(finite)]
         return max(finite.values()) if self._rules.maximize else min(finite.values())
 
-    def _count(self, number: int, name: str, value: float | None, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, finish: Finish) -> None:
+        name = finish.user_attrs["outcome"]
         self._progress.outcomes[name] += 1
-        if name == "complete" and value is not None:
-            self._progress.saw(number, value)
+        if name == "complete" and finish.values:
+            self._progress.saw(outcome.number, finish.values[0])
         if name == "failed":
             self._failures.append(outcome.error or "")
         else:
@@ -252,7 +253,7 @@ class StudyFeed:
 
     def _forget(self, number: int) -> None:
         self._progress.running.pop(number, None)
-        self._ids.pop(number, None)
+        self._holding.drop(self._ids.pop(number, -1))
         self._curves.pop(number, None)
         self._stops.pop(number, None)
 

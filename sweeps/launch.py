@@ -24,6 +24,7 @@ from studies import (
     get_sweep,
     open_storage,
     queries,
+    set_spec,
 )
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
@@ -106,10 +107,11 @@ def _check_raw_names(spec: Spec, task: Task) -> None:
         )
 
 
-def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
+def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSweep:
     """Create the study `name` in the study DB at `url`, or resume it if it means the same.
 
-    The caller closes the sweep's storage.
+    The caller closes the sweep's storage. `keep`: the study keeps this sweep file from now on, from
+    which workers read their budget.
 
     Raises:
         UserError: the study DB cannot be used, the task cannot be built, or the study exists with
@@ -131,6 +133,9 @@ def open_sweep(spec: Spec, url: str, name: str) -> OpenSweep:
         study_id = create_sweep(storage, name, [spec.metric.goal], _record(spec))
     else:
         study_id = found.study_id
+        stored, file = found.record, _record_path(spec)
+        if keep and (stored.spec_text, stored.spec_file) != (spec.text, file):
+            set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     return OpenSweep(spec, tasks, storage, study, study_id, *sizes, created=found is None)
 
@@ -211,7 +216,7 @@ def _record(spec: Spec) -> SweepRecord:
     commit, dirty = git_state(spec.path.parent)
     return SweepRecord(
         spec_text=spec.text,
-        spec_file=str(spec.path),
+        spec_file=_record_path(spec),
         spec={**spec.to_json(), "meaning": spec.meaning()},
         space=spec.space.signature(),
         seed=spec.seed,
@@ -219,3 +224,7 @@ def _record(spec: Spec) -> SweepRecord:
         git_dirty=dirty,
         environment=environment(resolve_device(spec.device)),
     )
+
+
+def _record_path(spec: Spec) -> str:
+    return str(spec.path.absolute())  # a worker may be started in another folder

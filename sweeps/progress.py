@@ -15,6 +15,7 @@ class Running:
     epochs: int
     epoch: int = 0
     value: float | None = None
+    worker: str = ""  # who trains it, where there are several
 
 
 @dataclass

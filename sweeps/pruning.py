@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from studies import StudyStorage
+    from studies.fences import Fence
     from sweeps.spec.models import EarlyTerminate
 
 
@@ -57,10 +58,12 @@ def make_pruner(rule: EarlyTerminate, epochs: int, min_epochs: int) -> BasePrune
     return makers[rule.type]()
 
 
-def stopped(study: optuna.Study, storage: StudyStorage, numbers: Sequence[int]) -> set[int]:
+def stopped(
+    study: optuna.Study, storage: StudyStorage, numbers: Sequence[int], fence: Fence | None = None
+) -> set[int]:
     """Return which of the trials the study's pruner stops, from one look at the study.
 
-    What it notes of the trials is written in one transaction.
+    What it notes of the trials is written in one transaction, under the caller's leases.
     """
     pruner = study.pruner
     if not numbers or isinstance(pruner, NopPruner):
@@ -71,7 +74,8 @@ def stopped(study: optuna.Study, storage: StudyStorage, numbers: Sequence[int]) 
         return {trial.number for trial in judged if pruner.prune(study, trial)}
     verdicts = pruner.judge(study, trials, judged)
     pairs = list(zip(judged, verdicts, strict=True))
-    storage.set_system_attrs({trial._trial_id: said.attrs for trial, said in pairs if said.attrs})
+    noted = {trial._trial_id: said.attrs for trial, said in pairs if said.attrs}
+    storage.set_system_attrs(noted, fence)
     return {trial.number for trial, said in pairs if said.prune}
 
 

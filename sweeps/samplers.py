@@ -113,7 +113,7 @@ class QmcSampler(_SpaceSampler):
 
 
 class GridSampler(_SpaceSampler):
-    """The first point of the grid that no trial of the study holds."""
+    """The point that the trial got when it was claimed, else the first that no trial holds."""
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -131,13 +131,18 @@ class GridSampler(_SpaceSampler):
 
 def free_points(size: int, trials: Sequence[FrozenTrial]) -> list[int]:
     """Return the grid points to run, in order; a failed one comes last, and again twice at most."""
+    pairs = [(trial.system_attrs.get(GRID_INDEX), trial.state) for trial in trials]
+    return free_of(size, [(index, state) for index, state in pairs if index is not None])
+
+
+def free_of(size: int, taken: Sequence[tuple[int, TrialState]]) -> list[int]:
+    """Return `free_points`, given the points that trials took and the states of these trials."""
     failures = [0] * size
     held = set()
-    for trial in trials:
-        index = trial.system_attrs.get(GRID_INDEX)
-        if index is not None and trial.state == TrialState.FAIL:
+    for index, state in taken:
+        if state == TrialState.FAIL:
             failures[index] += 1
-        elif index is not None:
+        else:
             held.add(index)
     free = [n for n in range(size) if n not in held and failures[n] < GRID_ATTEMPTS]
     return sorted(free, key=lambda n: (failures[n], n))

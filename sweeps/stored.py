@@ -6,8 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from studies import StudyStorage, Sweep, UserError, get_sweep, queries
-from sweeps.budget import COUNTED
+from studies import COUNTED, StudyStorage, Sweep, UserError, get_sweep, queries
 from sweeps.spec import Spec, differences, load_spec
 
 
@@ -72,9 +71,9 @@ def held_up(storage: StudyStorage, study: str) -> str | None:
     taken = storage.get_n_trials(now.study_id, COUNTED)
     if budget is not None and taken >= budget:
         return (
-            f"all places of budget.trials ({budget} when the study was created) are taken: raise "
+            f"all places of budget.trials ({budget} at the last `sweeps run`) are taken: raise "
             "it in the sweep file, then sweeps run FILE"
         )
-    if now.runner is None or not now.runner.alive:
+    if not now.workers:
         return "nobody runs the study now: sweeps run FILE"
     return None

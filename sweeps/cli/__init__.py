@@ -18,6 +18,7 @@ from sweeps.cli.results import best, export, list_studies, show, status
 from sweeps.cli.run import run
 from sweeps.cli.storage import storage
 from sweeps.cli.ui import ui
+from sweeps.cli.worker import worker
 
 
 class _Group(click.Group):
@@ -41,6 +42,7 @@ Examples:
   sweeps init --task digits-mlp            write a commented sweep.yaml
   sweeps validate sweep.yaml               the search space, knob by knob
   sweeps run sweep.yaml                    create or resume the study, with a live table
+  sweeps worker --study digits             one more process on it, from any terminal
   sweeps best digits                       the best configuration, ready to paste
   sweeps ui                                MLflow's UI on this machine
 
@@ -57,6 +59,7 @@ for _command in (
     init,
     validate,
     run,
+    worker,
     list_studies,
     status,
     show,

@@ -80,14 +80,15 @@ def _picture(progress: Progress, metric: str) -> Group:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    rows = [
-        (trial, run.label, f"{run.epoch}/{run.epochs}", run.value)
-        for trial, run in sorted(progress.running.copy().items())
+    running = sorted(progress.running.copy().items())
+    rows: list[tuple[object, ...]] = [
+        (n, run.label, f"{run.epoch}/{run.epochs}", run.value) for n, run in running
     ]
-    parts: list[RenderableType] = [
-        Text(headline(progress, metric)),
-        table(["trial>", "training", "epoch>", f"{metric}>"], rows),
-    ]
+    columns = ["trial>", "training", "epoch>", f"{metric}>"]
+    if any(run.worker for _, run in running):
+        columns.append("worker")
+        rows = [(*row, run.worker) for row, (_, run) in zip(rows, running, strict=True)]
+    parts: list[RenderableType] = [Text(headline(progress, metric)), table(columns, rows)]
     if math.isfinite(progress.total):
         parts.insert(1, ProgressBar(total=progress.total, completed=progress.done, width=60))
     if progress.note:

@@ -22,3 +22,26 @@ json_output = click.option(
 top = click.option(
     "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Rows to show."
 )
+lease_seconds = click.option(
+    "--lease-seconds",
+    type=click.FloatRange(min=0.3),
+    default=15.0,
+    show_default=True,
+    help="How long a worker may be silent before another takes over its trials.",
+)
+
+
+class AutoOrCount(click.ParamType[int | str]):
+    """`auto`, or a whole number of 1 or more."""
+
+    name = "count"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return the number, or "auto"."""
+        text = str(value)
+        count = int(text) if text.isdecimal() else 0
+        if text != "auto" and count < 1:
+            self.fail(f"{text!r} is neither auto nor a whole number of 1 or more", param, ctx)
+        return count or text

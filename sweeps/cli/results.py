@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from studies import StudyStorage
+    from studies.queries import StudyStatus
     from studies.rows import TrialRow
 
 study_argument = click.argument("study")
@@ -37,16 +38,8 @@ def list_studies(storage: str, as_json: bool) -> None:
     if as_json:
         render.echo_json([_plain(asdict(study)) for study in found])
         return
-    columns = [
-        "study",
-        "status",
-        "trials>",
-        "complete>",
-        "pruned>",
-        "failed>",
-        "best>",
-        "last (UTC)",
-    ]
+    names = "study status trials> complete> pruned> failed> best>"
+    columns = [*names.split(), "last (UTC)"]
     rows = [
         (
             s.name,
@@ -85,19 +78,24 @@ def status(study: str, top: int, storage: str, as_json: bool) -> None:
             render.echo_json({**_plain(asdict(now)), "leaderboard": [row_json(r) for r in rows]})
             return
         counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(now.outcomes.items()))
-        runner = "nobody runs it"
-        if now.runner is not None:
-            process = now.runner.process
-            alive = "" if now.runner.alive else ", which is gone; `sweeps run` takes over"
-            runner = f"run by process {process.pid} on {process.host}{alive}"
         click.echo(
-            f"{now.name}: {now.status or 'a plain Optuna study'}, {runner}\n"
+            f"{now.name}: {now.status or 'a plain Optuna study'}, {_workers(now)}\n"
             f"{now.trials} trials: {counts or 'none ended'}, {now.running} running, "
             f"{now.waiting} waiting; {render.duration(now.seconds)} of training"
         )
         if now.best is not None:
             click.echo(f"best {now.metric}: {render.number(now.best[1])} (trial {now.best[0]})")
         render.console().print(leaderboard_table(store, study, top))
+
+
+def _workers(now: StudyStatus) -> str:
+    if not now.workers:
+        gone = now.status == "running"
+        return (
+            "run by a process which is gone; `sweeps run` takes over" if gone else "nobody runs it"
+        )
+    named = [f"process {w.process.pid} on {w.process.host}" for w in now.workers]
+    return f"run by {', '.join(named)}"
 
 
 @click.command()
@@ -289,6 +287,8 @@ def _plain(value: Any) -> Any:
     """Return nested data with every time as ISO 8601 text."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return value.isoformat() + "Z" if hasattr(value, "isoformat") else value
 
 

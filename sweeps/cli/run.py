@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli import options, render
+from sweeps.cli.worker import DRAINED_EXIT_CODE
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
-
-DRAINED_EXIT_CODE = 130
 
 
 @click.command()
@@ -39,6 +37,13 @@ DRAINED_EXIT_CODE = 130
     help="MLflow's tracking store, or none; default: the file's, else sqlite:///mlflow.db.",
 )
 @click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=options.AutoOrCount(),
+    help="Processes on this machine, or auto (1); default: the file's.",
+)
+@options.lease_seconds
 @options.json_output
 def run(
     file: Path,
@@ -46,63 +51,79 @@ def run(
     storage: str | None,
     tracking: str | None,
     device: str | None,
+    workers: int | str | None,
+    lease_seconds: float,
     as_json: bool,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
 
     Ctrl-C drains: the current epoch ends, the trial is handed back, and the same command goes on
-    later. Nothing that finished is lost by a kill either.
+    later. Nothing that finished is lost by a kill either. More workers may join from elsewhere:
+    `sweeps worker`.
 
     \b
     Examples:
       sweeps run sweep.yaml
       sweeps run sweep.yaml --name second-try --device cpu
+      sweeps run sweep.yaml --workers 4
       sweeps run sweep.yaml --tracking none --json > result.json
     """
     # What the user's own code prints must not stand in the JSON.
     users = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with users:
-        sweep, where = _open(file, name, storage, tracking, device)
+        asked = {"device": device, "workers": workers}
+        sweep, where = _open(file, name, storage, tracking, asked)
     with sweep.storage:
         with users:
-            reason, drained = _train(sweep, where, quiet=as_json)
+            reason, drained = _train(sweep, where, lease_seconds, quiet=as_json)
         _summary(sweep, reason, where, as_json=as_json)
     if drained:
         sys.exit(DRAINED_EXIT_CODE)
 
 
 def _open(
-    file: Path, name: str | None, storage: str | None, tracking: str | None, device: str | None
+    file: Path,
+    name: str | None,
+    storage: str | None,
+    tracking: str | None,
+    asked: Mapping[str, Any],
 ) -> tuple[OpenSweep, str]:
     from sweeps.device import resolve_device
     from sweeps.launch import open_sweep
     from sweeps.spec import load_spec
     from sweeps.tracking import check_uri
 
-    spec = load_spec(file, {"device": device} if device else {})
+    spec = load_spec(file, {key: value for key, value in asked.items() if value is not None})
     if spec.device.startswith("cuda"):
         resolve_device(spec.device)
     where = tracking or spec.tracking
     if where != "none":
         check_uri(where)
-    return open_sweep(spec, storage or spec.storage, name or spec.name), where
+    return open_sweep(spec, storage or spec.storage, name or spec.name, keep=True), where
 
 
-def _train(sweep: OpenSweep, tracking: str, *, quiet: bool) -> tuple[str, bool]:
-    import torch
-
+def _train(
+    sweep: OpenSweep, tracking: str, lease_seconds: float, *, quiet: bool
+) -> tuple[str, bool]:
     from sweeps.cli.live import live
+    from sweeps.cli.worker import use_one_thread
+    from sweeps.crew import Crew
     from sweeps.tracking import Follower
     from sweeps.worker import Worker
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)  # for a small model, more threads only wait for each other
+    use_one_thread()
     follower = None
     warnings: list[str] = []  # shown after the live table, which they would disturb
     if tracking != "none":
         name = sweep.study.study_name
         follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
-    worker = Worker(sweep, changed=follower.wake if follower else lambda: None)
+    changed = follower.wake if follower else lambda: None
+    count = sweep.spec.workers
+    worker: Worker | Crew
+    if isinstance(count, int) and count > 1:
+        worker = Crew(sweep, count, changed, lease_seconds=lease_seconds)
+    else:
+        worker = Worker(sweep, changed, lease_seconds=lease_seconds)
     if not quiet:
         verb = "created" if sweep.created else "resumed"
         click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")

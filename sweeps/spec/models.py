@@ -129,16 +129,20 @@ def _seconds(what: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _serial_only(what: str, things: str) -> BeforeValidator:
+def _auto_or_count(what: str) -> BeforeValidator:
     def check(value: Any) -> Any:
-        if value == "auto" or (is_int(value) and value == 1):
+        if value == "auto" or (is_int(value) and value >= 1):
             return value
-        if is_int(value) and value > 1:
-            text = f"{what} is {value}; this version runs one {things} at a time: give auto or 1"
-            raise words(text)
         raise words(f"{what} is {shown(value)}; give auto or a whole number of 1 or more")
 
     return BeforeValidator(check)
+
+
+def _one_lane(value: Any) -> Any:
+    if is_int(value) and value > 1:
+        text = f"lanes is {value}; this version runs one trial at a time: give auto or 1"
+        raise words(text)
+    return value
 
 
 def _text(what: str) -> BeforeValidator:
@@ -269,9 +273,9 @@ class SweepFile(Model):
     device: Annotated[
         str, _matches("device", r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
     ] = "auto"
-    lanes: Annotated[int | str, _serial_only("lanes", "trial")] = "auto"
+    lanes: Annotated[int | str, _auto_or_count("lanes"), BeforeValidator(_one_lane)] = "auto"
     precision: Annotated[str, _one_of("precision", ("float32", "float64", "bf16"))] = "float32"
     compile: Annotated[bool | str, BeforeValidator(_not_compiled)] = "auto"
-    workers: Annotated[int | str, _serial_only("workers", "worker")] = "auto"
+    workers: Annotated[int | str, _auto_or_count("workers")] = "auto"
     storage: Annotated[str, _text("storage")] = "sqlite:///sweeps.db"
     tracking: Annotated[str, _text("tracking")] = "sqlite:///mlflow.db"

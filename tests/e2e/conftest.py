@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 SWEEPS = str(Path(sys.executable).parent / "sweeps")
+ROOT = str(Path(__file__).parents[2])  # the tree under test, wherever `sweeps` was installed from
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Done:
 
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPS_", "MLFLOW_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    shown = {"COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **shown, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
 
 
 @pytest.fixture
@@ -54,11 +57,12 @@ def sweeps(tmp_path: Path) -> Callable[..., Done]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `sweeps ARGUMENTS...` in the test's folder, in a process group of its own."""
+    started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [SWEEPS, *arguments],
             cwd=tmp_path,
             env=environment(),
@@ -67,5 +71,11 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             text=True,
             start_new_session=True,
         )
+        started.append(process)
+        return process
 
-    return begin
+    yield begin
+    for process in started:  # what a test that failed has left
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

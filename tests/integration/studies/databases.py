@@ -10,9 +10,19 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Boolean, DateTime, create_engine, inspect, text
 
-from studies import Finish, Report, SweepRecord, create_sweep, open_storage, schema
+from studies import (
+    Finish,
+    Report,
+    SweepRecord,
+    claim,
+    create_sweep,
+    open_storage,
+    register,
+    schema,
+    sign_off,
+)
 
 MakeUrl = Callable[[str], str]
 
@@ -62,6 +72,8 @@ def fill(url: str) -> None:
             ]
         )
         storage.hand_back(study_id, trials[4:])
+        claim(storage, worker := register(storage, study_id), 2)
+        sign_off(storage, worker, "drained")
         with storage.engine.begin() as connection:
             for trial, closed in ((None, False), (trials[0], True)):
                 row = {"study_id": study_id, "trial_id": trial, "tracking_uri": "sqlite:///m.db"}
@@ -97,6 +109,11 @@ def contents(url: str) -> dict[str, Any]:
         exports = "export_id, study_id, trial_id, tracking_uri, run_id, last_step, closed"
         rows = connection.execute(text(f"SELECT {exports} FROM exports")).all()
         found["exports"] = sorted(repr((*row[:-1], bool(row.closed))) for row in rows)
+        for name in ("workers", "leases"):
+            columns = schema.metadata.tables[name].columns
+            some = [c.name for c in columns if not isinstance(c.type, Boolean | DateTime)]
+            rows = connection.execute(text(f"SELECT {', '.join(some)} FROM {name}"))
+            found[name] = sorted(map(repr, rows))
     storage.remove_session()
     storage.engine.dispose()
     return found

@@ -10,12 +10,10 @@ import optuna
 import pytest
 from sqlalchemy import make_url, update
 
-from studies import NoStudiesError, UserError, acquire_runner, open_storage, schema
+from studies import NoStudiesError, UserError, open_storage, register, schema
 from studies.checks import Finding, check
 from studies.migrations import VERSION_TABLE
 from tests.integration.studies.databases import fill, run_sql
-
-GONE = {"runner_host": None, "runner_pid": None, "runner_started": None, "runner_heartbeat": None}
 
 
 @pytest.fixture
@@ -175,15 +173,26 @@ def test_values_that_optuna_cannot_read(filled: str) -> None:
 
 def test_running_trials_that_nobody_runs_are_a_note(filled: str) -> None:
     run_sql(filled, "UPDATE trials SET state = 'RUNNING' WHERE state = 'WAITING'")
+    plain = "study 'digits': 6 trials RUNNING without a lease (4, 5, 6, 7, 8, ...)"
+    assert findings(filled, "note") == {"running": [plain]}
+    assert "state=optuna.trial.TrialState.FAIL" in advice(filled)
+    past = "'2026-01-02 03:04:05.000000'"
+    run_sql(
+        filled,
+        "DELETE FROM leases",
+        "INSERT INTO leases (trial_id, token, attempt, expires_at)"
+        f" SELECT trial_id, 1, 1, {'TIMESTAMP ' if 'postgres' in filled else ''}{past}"
+        " FROM trials WHERE state = 'RUNNING'",
+    )
     says = "study 'digits': 6 trials RUNNING, and nobody runs it (4, 5, 6, 7, 8, ...)"
     assert findings(filled, "note") == {"running": [says]}
     assert check(filled).sound
     assert "sweeps run FILE" in advice(filled)
     with open_storage(filled) as storage:
-        acquire_runner(storage, 2)
+        register(storage, 2)
         assert findings(filled, "note") == {}
         with storage.engine.begin() as connection:
-            connection.execute(update(schema.sweeps).values(runner_started=1.0))
+            connection.execute(update(schema.workers).values(started=1.0))
         assert findings(filled, "note") == {"running": [says]}
 
 

@@ -20,11 +20,10 @@ from sqlalchemy import Engine, event, make_url, text
 from studies import (
     SweeplaneError,
     UserError,
-    acquire_runner,
     copying,
-    get_runner,
+    live_workers,
     open_storage,
-    release_runner,
+    register,
     target,
 )
 from studies.checks import check
@@ -44,9 +43,9 @@ from tests.integration.studies.databases import (
 KINDS = ("sqlite", "postgres")
 HOLD = """
 import sys
-from studies import acquire_runner, get_sweep, open_storage
+from studies import get_sweep, open_storage, register
 with open_storage(sys.argv[1]) as storage:
-    acquire_runner(storage, get_sweep(storage, "digits").study_id)
+    register(storage, get_sweep(storage, "digits").study_id)
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -252,12 +251,9 @@ def test_a_running_sweep_is_copied_only_by_force(new_url: MakeUrl) -> None:
             assert copy_storage(source, there, force=True).running == ("digits",)
         finally:
             process.kill()
-    with open_storage(there) as storage:  # the copied lock ends with its holder
-        left = get_runner(storage, 2)
-        assert left is not None
-        assert not left.alive
-        acquire_runner(storage, 2)
-        release_runner(storage, 2)
+    with open_storage(there) as storage:  # the copied worker ends with its process
+        assert live_workers(storage, 2) == []
+        register(storage, 2, leads=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
-from studies import SweeplaneError, UserError, acquire_runner, open_storage
+from studies import SweeplaneError, UserError, open_storage, register
 from studies.checks import check
 from studies.deleting import delete_study, extent
 from tests.integration.studies.databases import contents, fill, run_sql
@@ -29,6 +29,8 @@ def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
         "points": [],
         "sweeps": [],
         "exports": [],
+        "workers": [],
+        "leases": [],
     }
     assert check(database_url).sound
 
@@ -52,14 +54,14 @@ def test_a_study_that_is_not_there(database_url: str) -> None:
             delete_study(storage, "digits")
 
 
-def test_a_live_runner_keeps_its_study(database_url: str) -> None:
+def test_a_live_worker_keeps_its_study(database_url: str) -> None:
     fill(database_url)
-    before = contents(database_url)
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with open_storage(database_url) as storage:
         with subprocess.Popen([sys.executable, "-c", HOLD, database_url], **pipes) as process:
             try:
                 assert process.stdout.readline() == "held\n"
+                before = contents(database_url)
                 for refused in (extent, delete_study):
                     with pytest.raises(UserError, match=rf"by process {process.pid} .*Ctrl-C"):
                         refused(storage, "digits")
@@ -82,4 +84,4 @@ def test_nothing_is_deleted_when_a_part_fails(database_url: str) -> None:
             delete_study(storage, "digits")
         assert contents(database_url) == before
         assert optuna.load_study(study_name="digits", storage=storage).trials
-        acquire_runner(storage, 2)
+        register(storage, 2)

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from studies import StudyStorage, UserError, create_sweep, open_storage, queries, schema, setup
-from studies.migrations import VERSION_TABLE
+from studies.migrations import HEAD, VERSION_TABLE
 from studies.sweep import SweepRecord
 
 OPEN_AND_WRITE = """
@@ -61,7 +61,7 @@ def test_four_processes_open_a_fresh_database_at_once(database_url: str) -> None
     assert [end[1] for end in ends] == [""] * 4
     with open_storage(database_url) as storage, storage.engine.connect() as connection:
         versions = connection.execute(text(f"SELECT * FROM {VERSION_TABLE}")).all()
-        assert versions == [("0001",)]
+        assert versions == [(HEAD,)]
         assert len(connection.execute(text("SELECT * FROM alembic_version")).all()) == 1
         assert len(connection.execute(text("SELECT * FROM studies")).all()) == 4
 

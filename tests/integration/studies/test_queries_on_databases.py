@@ -20,11 +20,12 @@ from studies import (
     StudyStorage,
     SweepRecord,
     UserError,
-    acquire_runner,
     create_sweep,
     queries,
+    register,
     set_status,
 )
+from studies.processes import this_process
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 0.1, log=True),
@@ -120,7 +121,7 @@ def test_to_minimize_turns_the_leaderboard_round(
 
 def test_status_counts_every_trial_once(filled: StudyStorage, study_id: int) -> None:
     set_status(filled, study_id, "running")
-    acquire_runner(filled, study_id)
+    register(filled, study_id, lanes=4)
     status = queries.status(filled, "digits")
     assert (status.trials, status.running, status.waiting) == (8, 1, 1)
     assert status.outcomes == {"complete": 3, "pruned": 1, "diverged": 1, "failed": 1}
@@ -130,8 +131,8 @@ def test_status_counts_every_trial_once(filled: StudyStorage, study_id: int) -> 
         "valid/accuracy",
     )
     assert (status.status, status.seconds) == ("running", 6.0)
-    assert status.runner is not None
-    assert status.runner.alive
+    (worker,) = status.workers
+    assert (worker.process, worker.lanes, worker.leads) == (this_process(), 4, False)
     now = datetime.now(UTC).replace(tzinfo=None)
     assert status.last_activity is not None
     assert abs((now - status.last_activity).total_seconds()) < 60
@@ -140,7 +141,7 @@ def test_status_counts_every_trial_once(filled: StudyStorage, study_id: int) -> 
 def test_an_empty_study_has_a_status(storage: StudyStorage, record: SweepRecord) -> None:
     create_sweep(storage, "empty", ["minimize"], record)
     status = queries.status(storage, "empty")
-    assert (status.trials, status.best, status.started, status.runner) == (0, None, None, None)
+    assert (status.trials, status.best, status.started, status.workers) == (0, None, None, [])
     assert (status.seconds, status.last_activity, status.outcomes) == (0.0, None, {})
     assert queries.leaderboard(storage, "empty") == []
     assert queries.curves(storage, "empty") == {}

@@ -14,11 +14,12 @@ from sqlalchemy import create_engine, text
 
 from studies import (
     UserError,
-    acquire_runner,
+    claim,
     get_sweep,
     migrations,
     open_storage,
     queries,
+    register,
     schema,
     setup,
 )
@@ -57,6 +58,27 @@ def our_tables(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+def test_what_a_runner_of_0001_left_is_taken_over(database_url: str) -> None:
+    optuna_database(database_url)
+    our_tables(database_url, "0001")
+    run_sql(
+        database_url,
+        *ROWS,
+        "UPDATE sweeps SET runner_host = 'here', runner_pid = 1, runner_started = 1.5,"
+        " runner_heartbeat = '2026-01-02 03:04:05.000000'",
+        "UPDATE trials SET state = 'RUNNING'",
+        "INSERT INTO study_user_attributes (study_id, key, value_json)"
+        " VALUES (1, 'sweeplane:elapsed_seconds', '12.5')",
+    )
+    with open_storage(database_url) as storage:
+        assert storage.get_study_user_attrs(1) == {}
+        worker = register(storage, 1)
+        assert worker.elapsed_seconds == 12.5
+        (lease,) = claim(storage, worker, 4, places=1).leases
+        assert (lease.number, lease.token, lease.attempt) == (0, 1, 2)
+        assert queries.curves(storage, "old") == {}
 
 
 @pytest.mark.parametrize("how", ["open_storage", "upgrade"])
@@ -134,10 +156,10 @@ def test_triggers_come_back(tmp_path: Path) -> None:
     assert after == CURRENT
 
 
-def test_nothing_is_upgraded_below_a_live_runner(database_url: str) -> None:
+def test_nothing_is_upgraded_below_a_live_worker(database_url: str) -> None:
     fill(database_url)
     with open_storage(database_url) as storage:
-        acquire_runner(storage, 2)
+        register(storage, 2)
     assert upgrade(database_url) == (CURRENT, CURRENT)
     run_sql(database_url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
     with pytest.raises(UserError, match=r"study 'digits' is being run by process .*stop it there"):

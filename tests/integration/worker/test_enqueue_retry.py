@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies import Finish, StudyStorage, UserError, open_storage
 from sweeps.config import Config
 from sweeps.enqueue import enqueue, from_arguments, from_yaml
+from sweeps.feed import StudyFeed
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
 from sweeps.retry import failed_trials, retry
@@ -55,6 +57,7 @@ batch_size: 16
 """
 
 Opened = Callable[..., OpenSweep]
+FeedOf = Callable[[OpenSweep], StudyFeed]
 
 
 @pytest.fixture
@@ -93,6 +96,13 @@ def end(storage: StudyStorage, number: int, state: TrialState) -> None:
     assert storage.finish([Finish(trial._trial_id, state, values)]) == set()
 
 
+@pytest.fixture
+def feed_of(opened: Opened) -> Iterator[FeedOf]:  # noqa: ARG001 (its storages close later)
+    """The feed of a worker that lives until the test ends."""
+    with ExitStack() as stack:
+        yield lambda sweep: stack.enter_context(Worker(sweep))._feed
+
+
 def test_it_is_what_the_file_would_have_put_in(opened: Opened, storage: StudyStorage) -> None:
     opened()
     entry = {"optimizer": "sgd", "lr": "1e-1", "momentum": "0.9", "weight_decay": "1e-4"}
@@ -116,8 +126,8 @@ def test_outside_the_space_it_has_no_sampled_values(opened: Opened, storage: Stu
     assert (made.params, made.user_attrs["config"]["optimizer"]) == ({}, "lion")
 
 
-def test_a_live_feed_takes_it_next(opened: Opened, storage: StudyStorage) -> None:
-    feed = Worker(opened())._feed
+def test_a_live_feed_takes_it_next(opened: Opened, feed_of: FeedOf, storage: StudyStorage) -> None:
+    feed = feed_of(opened())
     (first,) = feed.take(1)
     assert first.number == 0
     ((number, config),) = enqueue(storage, "known", from_arguments(["lr=0.25"]))
@@ -239,9 +249,9 @@ def test_a_file_that_holds_none(tmp_path: Path, text: str) -> None:
 
 
 def test_a_retry_is_the_same_configuration_with_a_link(
-    opened: Opened, storage: StudyStorage
+    opened: Opened, feed_of: FeedOf, storage: StudyStorage
 ) -> None:
-    feed = Worker(opened())._feed
+    feed = feed_of(opened())
     baseline, sampled = feed.take(2)
     for number in (0, 1):
         end(storage, number, TrialState.FAIL)
@@ -263,8 +273,10 @@ def test_a_retry_is_the_same_configuration_with_a_link(
     assert len(trials(storage)) == 4
 
 
-def test_only_what_has_ended_is_retried(opened: Opened, storage: StudyStorage) -> None:
-    feed = Worker(opened())._feed
+def test_only_what_has_ended_is_retried(
+    opened: Opened, feed_of: FeedOf, storage: StudyStorage
+) -> None:
+    feed = feed_of(opened())
     feed.take(3)
     end(storage, 0, TrialState.COMPLETE)
     storage.hand_back(1, [trials(storage)[2]._trial_id])
@@ -279,8 +291,10 @@ def test_only_what_has_ended_is_retried(opened: Opened, storage: StudyStorage) -
     assert retry(storage, "known", [0]) == [(0, 3)]
 
 
-def test_a_retry_takes_its_place_in_the_grid(opened: Opened, storage: StudyStorage) -> None:
-    feed = Worker(opened(GRID))._feed
+def test_a_retry_takes_its_place_in_the_grid(
+    opened: Opened, feed_of: FeedOf, storage: StudyStorage
+) -> None:
+    feed = feed_of(opened(GRID))
     feed.take(2)
     end(storage, 0, TrialState.FAIL)
     end(storage, 1, TrialState.COMPLETE)
@@ -288,7 +302,11 @@ def test_a_retry_takes_its_place_in_the_grid(opened: Opened, storage: StudyStora
     assert [t.system_attrs.get(GRID_INDEX) for t in trials(storage)] == [0, 1, 0, None]
     assert [t.number for t in feed.take(2)] == [2, 3]
     assert feed.take(1) == []
-    assert feed.ended == "the grid's 2 points have run"
+    end(storage, 2, TrialState.COMPLETE)
+    end(storage, 3, TrialState.COMPLETE)
+    later = feed_of(opened(GRID))
+    assert later.take(1) == []
+    assert later.ended == "the grid's 2 points have run"
 
 
 def test_a_plain_optuna_trial_too(storage: StudyStorage) -> None:
@@ -309,4 +327,4 @@ def test_what_waiting_trials_wait_for(opened: Opened, storage: StudyStorage) -> 
     with Worker(sweep) as worker:
         assert held_up(storage, "known") is None
         worker._feed.take(2)
-        assert "budget.trials (2 when the study was created)" in str(held_up(storage, "known"))
+        assert "budget.trials (2 at the last `sweeps run`)" in str(held_up(storage, "known"))

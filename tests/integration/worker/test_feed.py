@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,20 +42,19 @@ def storage(database_url: str) -> Iterator[StudyStorage]:
 
 @pytest.fixture
 def opened(database_url: str, tmp_path: Path) -> Iterator[Callable[..., SimpleNamespace]]:
-    sweeps: list[OpenSweep] = []
+    stack = ExitStack()
 
     def make(text: str = SPEC) -> SimpleNamespace:
         path = tmp_path / "sweep.yaml"
         path.write_text(text)
         sweep = open_sweep(load_spec(path, {"device": "cpu"}), database_url, "feed")
-        sweeps.append(sweep)
+        stack.enter_context(sweep.storage)
         plan(sweep)
-        worker = Worker(sweep)
+        worker = stack.enter_context(Worker(sweep))
         return SimpleNamespace(sweep=sweep, feed=worker._feed, progress=worker.progress)
 
-    yield make
-    for sweep in sweeps:
-        sweep.storage.close()
+    with stack:
+        yield make
 
 
 def point(trial: Trial, epoch: int, loss: float, **more: float) -> Point:

@@ -28,7 +28,8 @@ WAITING = trial(TrialState.WAITING)
     ("limits", "trials", "seconds", "expected"),
     [
         ({"trials": 3}, [DONE, PRUNED], 0.0, None),
-        ({"trials": 3}, [DONE, PRUNED, RUNNING], 0.0, "all 3 trials have run"),
+        ({"trials": 3}, [DONE, PRUNED, RUNNING], 0.0, None),
+        ({"trials": 3}, [DONE, PRUNED, FAILED, DONE], 0.0, "all 3 trials have run"),
         ({"trials": 3}, [DONE, PRUNED, FAILED, WAITING], 0.0, None),
         ({"device_seconds": 121.0}, [DONE, PRUNED], 0.0, None),
         (

@@ -59,7 +59,7 @@ metric: [{name: valid/loss}, {name: valid/accuracy}]
 average: [swa, em]
 decay: l1
 lanes: 4
-workers: 2
+workers: 0
 compile: true
 compare: optimizer
 """,
@@ -71,7 +71,7 @@ compare: optimizer
             "4: average 'em' is unknown; did you mean 'ema'? Known: <averages>",
             "5: decay 'l1' is unknown. Known: l2, decoupled, independent",
             "6: lanes is 4; this version runs one trial at a time: give auto or 1",
-            "7: workers is 2; this version runs one worker at a time: give auto or 1",
+            "7: workers is 0; give auto or a whole number of 1 or more",
             "8: compile is true; compiled steps are not there yet: give auto or false",
             "9: compare: fair races are not there yet in this version",
         ],

@@ -1,0 +1,110 @@
+"""Who may write to a trial, and how a trial is given back: parts of other modules' transactions.
+
+Trials are locked before their leases, everywhere: whoever takes a trial over waits for a write that
+has begun, and every later write finds the new token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+from sqlalchemy import delete, select, update
+
+from studies import schema, tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Table
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Who writes: a worker, and the token of each lease that it holds."""
+
+    worker_id: int
+    tokens: Mapping[int, int]  # by trial id
+
+
+def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
+    """Makes locked RUNNING trials WAITING, and releases their leases."""
+    trials = tables.trials
+    forget_progress(connection, trial_ids)
+    connection.execute(
+        update(trials)
+        .where(trials.c.trial_id.in_(trial_ids))
+        .values(state=TrialState.WAITING, datetime_start=None)
+    )
+    end_leases(connection, trial_ids, worker_id=None)
+
+
+def forget_progress(connection: Connection, trial_ids: Sequence[int]) -> None:
+    """Deletes the curves of trials and the rungs that they reached.
+
+    A trial without the user attribute `config` was still being drawn: its parameters go too, so
+    that it is drawn anew as a whole, and to the same values by a sampler that is seeded by its
+    number.
+    """
+    rungs = tables.system_attrs.c.key.startswith("completed_rung_", autoescape=True)
+    connection.execute(_delete_of(tables.intermediates, trial_ids))
+    connection.execute(_delete_of(schema.points, trial_ids))
+    connection.execute(_delete_of(tables.system_attrs, trial_ids).where(rungs))
+    drawn = select(tables.user_attrs.c.trial_id).where(tables.user_attrs.c.key == "config")
+    params = _delete_of(tables.params, trial_ids)
+    connection.execute(params.where(tables.params.c.trial_id.not_in(drawn)))
+
+
+def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) -> None:
+    """The leases of locked trials expire no more."""
+    leases = schema.leases
+    connection.execute(
+        update(leases)
+        .where(in_order(leases.c.trial_id.in_(trial_ids)))
+        .values(expires_at=None, **values)
+    )
+
+
+def in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """`condition` on leases, whose rows are locked in one order: see `lock`."""
+    leases = schema.leases
+    rows = select(leases.c.trial_id).where(condition).order_by(leases.c.trial_id).with_for_update()
+    return leases.c.trial_id.in_(rows)
+
+
+def lock_running(
+    connection: Connection, trial_ids: Collection[int], fence: Fence | None = None
+) -> set[int]:
+    """Locks trials, and returns those which run and which the caller may write to."""
+    trials = tables.trials
+    running = trials.c.trial_id.in_(trial_ids) & (trials.c.state == TrialState.RUNNING)
+    return fenced(connection, lock(connection, running), fence)
+
+
+def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | None) -> set[int]:
+    """Which of these locked trials the caller may write to."""
+    if fence is None or not trial_ids:
+        return set(trial_ids)
+    leases = schema.leases
+    mine = (leases.c.worker_id == fence.worker_id) & leases.c.trial_id.in_(trial_ids)
+    # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
+    rows = connection.execute(select(leases.c.trial_id, leases.c.token).where(mine))
+    return {row.trial_id for row in rows if fence.tokens.get(row.trial_id) == row.token}
+
+
+def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:
+    """Locks trials; returns their numbers by id."""
+    # One order for everybody, so that two processes never wait for each other's rows. SQLite has
+    # no row locks; there BEGIN IMMEDIATE holds the whole database.
+    trials = tables.trials
+    rows = connection.execute(
+        select(trials.c.trial_id, trials.c.number)
+        .where(condition)
+        .order_by(trials.c.trial_id)
+        .with_for_update()
+    )
+    return {row.trial_id: row.number for row in rows}
+
+
+def _delete_of(table: Table, trial_ids: Sequence[int]) -> Any:
+    return delete(table).where(table.c.trial_id.in_(trial_ids))

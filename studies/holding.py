@@ -1,0 +1,43 @@
+"""The leases of one worker, as its own process knows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from studies.fences import Fence
+from studies.leases import Claim, Points, claim
+from studies.workers import Registered, Renewed, renew
+
+if TYPE_CHECKING:
+    from studies.storage import StudyStorage
+
+
+@dataclass
+class Holding:
+    """The leases of this process's worker, as it knows them; for several threads."""
+
+    storage: StudyStorage
+    worker: Registered
+    tokens: dict[int, int] = field(default_factory=dict)  # by trial id
+
+    @property
+    def fence(self) -> Fence:
+        """What every write to these trials is given."""
+        return Fence(self.worker.worker_id, self.tokens.copy())
+
+    def claim(self, n: int, *, places: float = math.inf, points: Points | None = None) -> Claim:
+        """See `claim`."""
+        held = self.tokens.copy()
+        found = claim(self.storage, self.worker, n, places=places, holding=held, points=points)
+        self.tokens.update((lease.trial_id, lease.token) for lease in found.leases)
+        return found
+
+    def renew(self) -> Renewed:
+        """See `workers.renew`."""
+        return renew(self.storage, self.worker, self.tokens.copy())
+
+    def drop(self, trial_id: int) -> None:
+        """Forgets a lease that has ended or is lost."""
+        self.tokens.pop(trial_id, None)

@@ -1,0 +1,285 @@
+"""Trials for a worker, each with a lease: exact over any number of workers, kills and relaunches.
+
+    claim    one transaction under the lock of the study's row:
+             1. trials whose lease has expired: same trial, same number, next attempt; after
+                MAX_ATTEMPTS it is FAIL
+             2. trials that wait
+             3. new trials
+
+2 and 3 only while the budget has places: COMPLETE, PRUNED and RUNNING trials hold one each, a
+failed one gives its place back. Sampling comes afterwards, without any lock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from studies import schema, tables
+from studies.batches import upsert
+from studies.database import writing
+from studies.fences import end_leases, forget_progress, lock
+from studies.schema import utc_in, utc_now
+from studies.workers import lock_study
+
+if TYPE_CHECKING:
+    from studies.storage import StudyStorage
+    from studies.workers import Registered
+
+MAX_ATTEMPTS = 3
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+"""States that hold one of the budget's trials."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One trial that a worker may write to."""
+
+    trial_id: int
+    number: int
+    token: int
+    attempt: int  # from 1
+
+
+@dataclass(frozen=True)
+class Points:
+    """Numbered points of a space, each for one trial: `key` is the attribute that holds a number.
+
+    `free` gives the numbers that new trials take, in order, from the (number, state) of those that
+    have one.
+    """
+
+    key: str
+    free: Callable[[Sequence[tuple[int, TrialState]]], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim found."""
+
+    leases: tuple[Lease, ...]
+    given_up: tuple[int, ...]  # numbers of the trials that failed, since their workers died
+    elsewhere: int  # trials that other workers hold
+    full: bool  # every place of the budget is taken
+    exhausted: bool  # no point is free
+
+
+def claim(
+    storage: StudyStorage,
+    worker: Registered,
+    n: int,
+    *,
+    places: float = math.inf,
+    holding: Collection[int] = (),
+    points: Points | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> Claim:
+    """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
+
+    Args:
+        storage: the study DB.
+        worker, n: who takes them, and how many at most.
+        places: budget.trials.
+        holding: the ids of the trials that the worker has: it never takes over its own.
+        points: where new trials have numbered points, as in a grid.
+        max_attempts: how often a worker may die on one trial.
+
+    Raises:
+        KeyError: the study is not there any more.
+    """
+    study_id = worker.study_id
+    with writing(storage.engine).begin() as connection:
+        lock_study(connection, study_id)
+        again, lost = _take_over(connection, study_id, n, holding, max_attempts)
+        counts = _counts(connection, study_id)
+        room = places - sum(counts.get(state, 0) for state in COUNTED)
+        waiting = _waiting(connection, study_id, min(n - len(again), room))
+        _start(connection, [*again, *waiting])
+        room -= len(waiting)
+        wanted = max(0, int(min(n - len(again) - len(waiting), room)))
+        free = _free(connection, study_id, points)
+        new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
+        leases = (*again, *waiting, *new)
+        _write(connection, worker, leases)
+        elsewhere = _elsewhere(connection, study_id, leases, holding)
+    return Claim(leases, lost, elsewhere, room - len(new) <= 0, free == [])
+
+
+def _take_over(
+    connection: Connection, study_id: int, n: int, holding: Collection[int], max_attempts: int
+) -> tuple[list[Lease], tuple[int, ...]]:
+    """Resets up to `n` expired trials; returns their leases, and who was given up instead."""
+    expired = _expired(connection, study_id, holding)
+    lost = [lease for lease in expired if lease.attempt > max_attempts]
+    again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
+    _give_up(connection, lost, max_attempts)
+    if again:
+        forget_progress(connection, [lease.trial_id for lease in again])
+    return again, tuple(lease.number for lease in lost)
+
+
+def _expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
+    """Locks the trials whose leases have expired; returns the leases that would follow."""
+    leases, trials = schema.leases, tables.trials
+    past = leases.c.expires_at <= utc_now()
+    numbers = lock(
+        connection,
+        (trials.c.study_id == study_id)
+        & (trials.c.state == TrialState.RUNNING)
+        & trials.c.trial_id.in_(select(leases.c.trial_id).where(past))
+        & trials.c.trial_id.not_in(holding),
+    )
+    if not numbers:
+        return []
+    # A renewal may have come in between: this statement sees it.
+    rows = connection.execute(
+        select(leases.c.trial_id, leases.c.token, leases.c.attempt)
+        .where(leases.c.trial_id.in_(numbers), past)
+        .order_by(leases.c.trial_id)
+        .with_for_update()
+    )
+    return [Lease(id_, numbers[id_], token + 1, attempt + 1) for id_, token, attempt in rows]
+
+
+def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
+    if not lost:
+        return
+    ids = [lease.trial_id for lease in lost]
+    said = {"outcome": "failed", "reason": f"its worker died {attempts} times"}
+    attrs = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for trial_id in ids
+        for key, value in said.items()
+    ]
+    upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
+    ended = {"state": TrialState.FAIL, "datetime_complete": _now()}
+    trials = tables.trials
+    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
+    end_leases(connection, ids)
+
+
+def _counts(connection: Connection, study_id: int) -> dict[TrialState, int]:
+    trials = tables.trials
+    query = select(trials.c.state, func.count().label("trials")).group_by(trials.c.state)
+    rows = connection.execute(query.where(trials.c.study_id == study_id))
+    return {row.state: row.trials for row in rows}
+
+
+def _waiting(connection: Connection, study_id: int, wanted: float) -> list[Lease]:
+    """Locks the first trials that wait; returns their leases to come."""
+    leases, trials = schema.leases, tables.trials
+    if wanted < 1:
+        return []
+    waits = (trials.c.study_id == study_id) & (trials.c.state == TrialState.WAITING)
+    first = select(trials.c.trial_id).where(waits).order_by(trials.c.trial_id).limit(int(wanted))
+    numbers = lock(connection, waits & trials.c.trial_id.in_(first.scalar_subquery()))
+    query = select(leases.c.trial_id, leases.c.token, leases.c.attempt)
+    rows = connection.execute(query.where(leases.c.trial_id.in_(numbers)))
+    before = {row.trial_id: (row.token, row.attempt) for row in rows}
+    found = []
+    for trial_id, number in numbers.items():
+        token, attempt = before.get(trial_id, (0, 1))
+        found.append(Lease(trial_id, number, token + 1, attempt))
+    return found
+
+
+def _start(connection: Connection, leases: Sequence[Lease]) -> None:
+    if not leases:
+        return
+    trials = tables.trials
+    connection.execute(
+        update(trials)
+        .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
+        .values(state=TrialState.RUNNING, datetime_start=_now())
+    )
+
+
+def _free(connection: Connection, study_id: int, points: Points | None) -> list[int] | None:
+    """The points that no trial has; None: there are none at all."""
+    if points is None:
+        return None
+    trials, attrs = tables.trials, tables.system_attrs
+    rows = connection.execute(
+        select(attrs.c.value_json, trials.c.state)
+        .join_from(trials, attrs, attrs.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == study_id, attrs.c.key == points.key)
+    )
+    return list(points.free([(json.loads(row.value_json), row.state) for row in rows]))
+
+
+def _create(
+    connection: Connection,
+    study_id: int,
+    first: int,
+    wanted: int,
+    points: Points | None,
+    free: list[int] | None,
+) -> list[Lease]:
+    """Creates trials as Optuna does: a number is the count of the study's trials before."""
+    trials = tables.trials
+    wanted = wanted if free is None else min(wanted, len(free))
+    found = []
+    for number in range(first, first + wanted):
+        row = insert(trials).values(
+            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=_now()
+        )
+        trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
+        found.append(Lease(trial_id, number, 1, 1))
+    if points is not None and free is not None:
+        attrs = [
+            {"trial_id": lease.trial_id, "key": points.key, "value_json": json.dumps(point)}
+            for lease, point in zip(found, free, strict=False)
+        ]
+        upsert(connection, tables.system_attrs, ("trial_id", "key"), attrs)
+    return found
+
+
+def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -> None:
+    if not given:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    expires = {"expires_at": utc_in(worker.lease_seconds)}
+    rows: list[Mapping[str, Any]] = [
+        {
+            "trial_id": lease.trial_id,
+            "worker_id": worker.worker_id,
+            "token": lease.token,
+            "attempt": lease.attempt,
+            **expires,
+        }
+        for lease in given
+    ]
+    new = dialect.insert(schema.leases).values(rows)
+    names = ("worker_id", "token", "attempt", "expires_at")
+    changed = {name: new.excluded[name] for name in names}
+    connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
+
+
+def _elsewhere(
+    connection: Connection, study_id: int, taken: Sequence[Lease], holding: Collection[int]
+) -> int:
+    mine = {*holding, *(lease.trial_id for lease in taken)}
+    leases, trials = schema.leases, tables.trials
+    query = (
+        select(func.count())
+        .select_from(trials.join(leases, leases.c.trial_id == trials.c.trial_id))
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state == TrialState.RUNNING,
+            leases.c.expires_at.is_not(None),
+            trials.c.trial_id.not_in(mine),
+        )
+    )
+    return connection.scalar(query) or 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,283 @@
+"""The processes that work on a sweep: they register, renew and sign off.
+
+    register    a row of `workers`, the sweep is `running`
+    renew       the heartbeat, and all leases of the worker in one statement
+    sign_off    its trials are handed back; the last one out says how the sweep stands
+
+A worker is alive while its heartbeat, by the database's clock, is younger than its lease. On its
+own machine the kernel knows sooner: a process that is gone is buried, and its leases expire.
+
+The sweep's wall clock is the time with a worker alive: every heartbeat adds the time since the last
+one of any worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Insert, Row, insert, select, update
+
+from studies import schema, tables
+from studies.database import writing
+from studies.errors import UserError
+from studies.fences import in_order, lock, release_trials
+from studies.processes import Process, this_process
+from studies.schema import Status, utc_in, utc_now
+
+if TYPE_CHECKING:
+    from studies.storage import StudyStorage
+
+LEASE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A worker's own place in `workers`."""
+
+    worker_id: int
+    study_id: int
+    lease_seconds: float
+    leads: bool
+    elapsed_seconds: float  # the sweep's wall clock when it registered
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as others see it."""
+
+    worker_id: int
+    study_id: int
+    process: Process
+    device: str
+    lanes: int
+    leads: bool
+    heartbeat: datetime  # naive UTC, by the database's clock
+    heartbeat_age: float  # seconds
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What a heartbeat learned."""
+
+    lost: frozenset[int]  # ids of trials that another worker holds by now
+    elapsed_seconds: float  # the sweep's wall clock
+    leads: bool  # False: another `sweeps run` leads now
+
+
+def register(
+    storage: StudyStorage,
+    study_id: int,
+    *,
+    device: str = "cpu",
+    lanes: int = 1,
+    lease_seconds: float = LEASE_SECONDS,
+    leads: bool = False,
+) -> Registered:
+    """Registers this process as a worker, and buries those of this machine that are gone.
+
+    `leads`: this is `sweeps run`, which plans and follows to MLflow; there is one at a time.
+
+    Raises:
+        UserError: another process that lives leads.
+        KeyError: no such sweep.
+    """
+    with writing(storage.engine).begin() as connection:
+        name = lock_study(connection, study_id)
+        present = _bury(connection, study_id)
+        live = [worker for worker in present if worker.alive]
+        if leads:
+            _lead(connection, name, [worker for worker in present if worker.leads])
+        elapsed = _tick(connection, study_id, lease_seconds, count=bool(live))
+        _set_status(connection, study_id, "running")
+        row = _row(study_id).values(
+            device=device, lanes=lanes, leads=leads, lease_seconds=lease_seconds
+        )
+        worker_id = connection.execute(row.returning(schema.workers.c.worker_id)).scalar_one()
+    return Registered(worker_id, study_id, lease_seconds, leads, elapsed)
+
+
+def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) -> Renewed:
+    """Says that the worker lives, and extends the leases of the trials in `tokens`.
+
+    Raises:
+        KeyError: the worker is not there: its study was deleted.
+    """
+    leases, workers = schema.leases, schema.workers
+    mine = (leases.c.worker_id == worker.worker_id) & leases.c.trial_id.in_(tokens)
+    with writing(storage.engine).begin() as connection:
+        held = connection.execute(
+            update(leases)
+            .where(in_order(mine & leases.c.expires_at.is_not(None)))
+            .values(expires_at=utc_in(worker.lease_seconds))
+            .returning(leases.c.trial_id, leases.c.token)
+        ).all()
+        beat = update(workers).where(workers.c.worker_id == worker.worker_id)
+        beat = beat.values(heartbeat=utc_now(), ended=None).returning(workers.c.leads)
+        leads = connection.execute(beat).scalar_one_or_none()
+        if leads is None:
+            raise KeyError(f"worker {worker.worker_id} is not there: its study was deleted")
+        elapsed = _tick(connection, worker.study_id, worker.lease_seconds, count=True)
+    found = {row.trial_id: row.token for row in held}
+    lost = frozenset(trial for trial, token in tokens.items() if found.get(trial) != token)
+    return Renewed(lost, elapsed, leads)
+
+
+def bury_dead(storage: StudyStorage, study_id: int) -> None:
+    """Ends the workers of this machine whose processes are gone; their leases expire at once."""
+    with storage.engine.connect() as connection:
+        dead = [worker for worker in find_workers(connection, study_id) if worker.process.gone]
+    if dead:
+        with writing(storage.engine).begin() as connection:
+            lock_study(connection, study_id)
+            _bury(connection, study_id)
+
+
+def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[int]:
+    """Ends a worker: hands its trials back; `status` is the sweep's, when no other worker lives.
+
+    Returns:
+        The numbers of the trials that were handed back.
+    """
+    leases, workers, trials = schema.leases, schema.workers, tables.trials
+    mine = select(leases.c.trial_id).where(
+        leases.c.worker_id == worker.worker_id, leases.c.expires_at.is_not(None)
+    )
+    with writing(storage.engine).begin() as connection:
+        lock_study(connection, worker.study_id)
+        held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
+        numbers = lock(connection, held)
+        left = connection.scalars(mine.where(leases.c.trial_id.in_(numbers))).all()
+        release_trials(connection, left)
+        connection.execute(
+            update(workers)
+            .where(workers.c.worker_id == worker.worker_id)
+            .values(ended=utc_now(), heartbeat=utc_now())
+        )
+        _tick(connection, worker.study_id, worker.lease_seconds, count=True)
+        if not any(other.alive for other in find_workers(connection, worker.study_id)):
+            _set_status(connection, worker.study_id, status)
+    return sorted(numbers[trial_id] for trial_id in left)
+
+
+def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
+    """The workers that live, the oldest first."""
+    with storage.engine.connect() as connection:
+        return [worker for worker in find_workers(connection, study_id) if worker.alive]
+
+
+def find_workers(connection: Connection, study_id: int | None = None) -> list[Worker]:
+    """The workers that have not ended, alive or not; of every study, or of one."""
+    workers = schema.workers
+    query = select(workers, utc_now().label("now")).where(workers.c.ended.is_(None))
+    if study_id is not None:
+        query = query.where(workers.c.study_id == study_id)
+    return [_read(row) for row in connection.execute(query.order_by(workers.c.worker_id))]
+
+
+def lock_study(connection: Connection, study_id: int) -> str:
+    """Locks a sweep's study until the transaction ends; returns its name.
+
+    Raises:
+        KeyError: no such sweep.
+    """
+    studies, sweeps = tables.studies, schema.sweeps
+    row = connection.execute(
+        select(studies.c.study_name)
+        .join_from(studies, sweeps, sweeps.c.study_id == studies.c.study_id)
+        .where(studies.c.study_id == study_id)
+        .with_for_update(of=studies)
+    ).one_or_none()
+    if row is None:
+        raise KeyError(f"no sweep has the study id {study_id}")
+    return str(row.study_name)
+
+
+def _row(study_id: int) -> Insert:
+    me = this_process()
+    return insert(schema.workers).values(
+        study_id=study_id,
+        host=me.host,
+        kernel=me.kernel,
+        pid=me.pid,
+        started=me.started,
+        version=version("sweeplane"),
+        heartbeat=utc_now(),
+    )
+
+
+def _read(row: Row[Any]) -> Worker:
+    process = Process(row.host, row.kernel, row.pid, row.started)
+    age = (row.now - row.heartbeat).total_seconds()
+    return Worker(
+        worker_id=row.worker_id,
+        study_id=row.study_id,
+        process=process,
+        device=row.device,
+        lanes=row.lanes,
+        leads=row.leads,
+        heartbeat=row.heartbeat,
+        heartbeat_age=age,
+        alive=age < row.lease_seconds and not process.gone,
+    )
+
+
+def _bury(connection: Connection, study_id: int) -> list[Worker]:
+    """Returns the others."""
+    leases, workers = schema.leases, schema.workers
+    found = find_workers(connection, study_id)
+    dead = [worker.worker_id for worker in found if worker.process.gone]
+    if dead:
+        held = leases.c.worker_id.in_(dead) & leases.c.expires_at.is_not(None)
+        connection.execute(update(leases).where(in_order(held)).values(expires_at=utc_now()))
+        connection.execute(
+            update(workers).where(workers.c.worker_id.in_(dead)).values(ended=utc_now())
+        )
+    return [worker for worker in found if worker.worker_id not in dead]
+
+
+def _lead(connection: Connection, study: str, leaders: Sequence[Worker]) -> None:
+    me, workers = this_process(), schema.workers
+    for leader in leaders:
+        if leader.alive and leader.process != me:
+            raise UserError(
+                f"study '{study}' is being run by process {leader.process.pid} on "
+                f"'{leader.process.host}' (heartbeat {leader.heartbeat_age:.0f} s ago). Stop it "
+                "there with Ctrl-C, give another --name, or work on it together: "
+                f"sweeps worker --study {study}"
+            )
+    ids = [leader.worker_id for leader in leaders]
+    connection.execute(update(workers).where(workers.c.worker_id.in_(ids)).values(leads=False))
+
+
+def _tick(connection: Connection, study_id: int, longest: float, *, count: bool) -> float:
+    """Moves the sweep's wall clock to now; `count` the time since, unless a lease is shorter."""
+    sweeps = schema.sweeps
+    row = connection.execute(
+        select(sweeps.c.elapsed_seconds, sweeps.c.elapsed_at, utc_now().label("now"))
+        .where(sweeps.c.study_id == study_id)
+        .with_for_update()
+    ).one()
+    elapsed: float = row.elapsed_seconds or 0.0
+    if count and row.elapsed_at is not None:
+        since = (row.now - row.elapsed_at).total_seconds()
+        elapsed += since if 0 < since <= longest else 0.0
+    connection.execute(
+        update(sweeps)
+        .where(sweeps.c.study_id == study_id)
+        .values(elapsed_seconds=elapsed, elapsed_at=max(row.now, row.elapsed_at or row.now))
+    )
+    return elapsed
+
+
+def _set_status(connection: Connection, study_id: int, status: Status) -> None:
+    connection.execute(
+        update(schema.sweeps)
+        .where(schema.sweeps.c.study_id == study_id)
+        .values(status=status, updated_at=utc_now())
+    )

@@ -1,0 +1,87 @@
+"""`sweeps worker`: one more process on a study that exists."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from sweeps.cli import options
+
+if TYPE_CHECKING:
+    from sweeps.launch import OpenSweep
+
+DRAINED_EXIT_CODE = 130
+
+
+@click.command()
+@click.option("--study", required=True, help="The study to work on; `sweeps list` names them.")
+@options.storage
+@click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
+@options.lease_seconds
+@click.option(
+    "--until-stdin-closes",
+    "until_eof",
+    is_flag=True,
+    hidden=True,
+    help="Drain at the end of standard input: `sweeps run --workers` holds the other end.",
+)
+def worker(
+    study: str, storage: str, device: str | None, lease_seconds: float, until_eof: bool
+) -> None:
+    """Work on STUDY beside whoever does already, until its budget is met.
+
+    The sweep file's text comes from the study DB, its task from the file's folder. Any number of
+    workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Trials
+    reach MLflow by `sweeps run`.
+
+    \b
+    Examples:
+      sweeps worker --study digits
+      sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
+    """
+    from sweeps.cli.live import live
+    from sweeps.worker import Worker
+
+    sweep = _open(study, storage, device)
+    use_one_thread()
+    with sweep.storage:
+        click.echo(f"Joined study '{study}' in {sweep.storage}")
+        with Worker(sweep, leads=False, lease_seconds=lease_seconds) as working:
+            if until_eof:
+                threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
+            with live(working.progress, sweep.spec.metric.name, quiet=False):
+                reason = working.run()
+    click.echo(f"Ended: {reason}.")
+    if working.drained:
+        sys.exit(DRAINED_EXIT_CODE)
+
+
+def use_one_thread() -> None:
+    """Train on one thread, unless OMP_NUM_THREADS says otherwise."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # for a small model, more threads only wait for each other
+
+
+def _open(study: str, storage: str, device: str | None) -> OpenSweep:
+    from studies import open_storage
+    from sweeps.launch import open_sweep
+    from sweeps.stored import stored_spec, sweep_of
+
+    with open_storage(storage, create=False) as store:
+        spec = stored_spec(sweep_of(store, study))
+    if device:
+        spec = spec.model_copy(update={"device": device})
+    return open_sweep(spec, storage, study)
+
+
+def _drain_at_eof(drain: Callable[[], None]) -> None:
+    while os.read(0, 1024):  # not sys.stdin: a thread that waits in it cannot be ended
+        pass
+    drain()

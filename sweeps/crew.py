@@ -1,0 +1,263 @@
+"""`sweeps run --workers N`: N processes of this machine on one study, and who looks after them.
+
+Each is `sweeps worker`, with one thread on a CPU. One that dies is started again after a pause that
+grows; one that ends with an error ends all. SIGINT or SIGTERM here is passed on as SIGINT: each
+worker drains; a second one kills them. When this process is killed, its workers see the end of
+their standard input and drain.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import IO, Self
+
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import LEASE_SECONDS, SweeplaneError, UserError, queries
+from sweeps.config import Config
+from sweeps.device import resolve_device
+from sweeps.launch import OpenSweep
+from sweeps.member import Member, draining
+from sweeps.plan import plan
+from sweeps.progress import Running
+from sweeps.worker import exhausted, make_budget, make_progress
+
+LOOK_SECONDS = 0.1
+SHOW_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
+MOST_DEATHS = 5
+
+
+class Place:
+    """One of the processes: started, watched, and started again."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        self.name, self._command, self._environment = name, command, environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._deaths, self._next, self._started = 0, 0.0, 0.0
+        self.over = False
+        self.error: SweeplaneError | None = None
+        self.said = ""  # of its last death
+
+    def tend(self, *, drain: bool) -> None:
+        """Start it if it should run, and see whether it has ended."""
+        now = time.monotonic()
+        if self.over:
+            return
+        if self._process is None:
+            self.over = drain
+            if not drain and now >= self._next:
+                self._start()
+        elif (code := self._process.poll()) is not None:
+            self._ended(code, now, drain=drain)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if there is one."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            process_group=0,  # Ctrl-C in a terminal reaches this process alone
+        )
+
+    def _ended(self, code: int, now: float, *, drain: bool) -> None:
+        said = self._last_words()
+        self._process = None
+        if code in (0, 130) or drain:
+            self.over = True
+            return
+        if code in (1, 2) and said.startswith("Error: "):  # a restart would end so too
+            kind = UserError if code == UserError.exit_code else SweeplaneError
+            self.error = kind(said.removeprefix("Error: "))
+            self.over = True
+            return
+        self._deaths = 1 if now - self._started > SETTLED_SECONDS else self._deaths + 1
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        cause = f" ({said})" if said else ""
+        if self._deaths >= MOST_DEATHS:
+            self.error = SweeplaneError(
+                f"{self.name} died {self._deaths} times in a row; the last time it {how}{cause}. "
+                "Mend that and run the same command again: nothing that finished is lost"
+            )
+            self.over = True
+            return
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 1), LONGEST_PAUSE_SECONDS)
+        self._next = now + pause
+        self.said = f"{self.name} {how}{cause}; it is started again in {pause:g} s"
+
+    def _last_words(self) -> str:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._log is not None
+        self._process.stdin.close()
+        self._log.seek(0)
+        text = self._log.read().decode(errors="replace").strip()
+        self._log.close()
+        start = f"\n{text}".rfind("\nError: ")
+        return text[start:] if start >= 0 else text.rpartition("\n")[2][:300]
+
+
+class Crew:
+    """Runs a sweep with `count` processes: `with Crew(sweep, 4) as crew: crew.run()`."""
+
+    def __init__(
+        self,
+        sweep: OpenSweep,
+        count: int,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._sweep, self._changed = sweep, changed
+        self._lease_seconds = lease_seconds
+        device = resolve_device(sweep.spec.device)
+        self._member = Member(
+            sweep, device=device, lanes=0, leads=True, lease_seconds=lease_seconds
+        )
+        self._places = [
+            Place(f"worker {n}", self._command(), self._environment(device))
+            for n in range(1, count + 1)
+        ]
+        self._draining = False
+        self._before = _ended(sweep.study.get_trials(deepcopy=False))
+        self._shown = 0.0
+        self.progress = make_progress(sweep)
+
+    def __enter__(self) -> Self:
+        """Lead the sweep.
+
+        Raises:
+            UserError: another live process does.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self._member)
+            self._member.beating(lambda _: None, self._drain, self._changed)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def drained(self) -> bool:
+        """Whether a signal ended the run before the budget was met."""
+        return self._draining
+
+    def run(self) -> str:
+        """Let the workers train until they end; return why they did.
+
+        Raises:
+            SweeplaneError: one ended with an error, or died again and again.
+        """
+        plan(self._sweep)
+        try:
+            with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
+                self._watch()
+        except BaseException:
+            self._member.ending = "failed"
+            self._send(signal.SIGKILL)
+            raise
+        errors = [place.error for place in self._places if place.error is not None]
+        if errors:
+            self._member.ending = "failed"
+            raise errors[0]
+        if self._draining:
+            return "drained by a signal"
+        self._member.ending = "finished"
+        trials = self._sweep.study.get_trials(deepcopy=False)
+        met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
+        return met or exhausted(self._sweep, trials) or "the workers have ended"
+
+    def _watch(self) -> None:
+        stopping = False
+        while not all(place.over for place in self._places):
+            failed = any(place.error is not None for place in self._places)
+            if (self._draining or failed) and not stopping:
+                stopping = True
+                self._send(signal.SIGINT)
+            for place in self._places:
+                place.tend(drain=stopping)
+                if place.said:
+                    self.progress.note, place.said = place.said, ""
+            if time.monotonic() - self._shown >= SHOW_SECONDS:
+                self._show()
+            time.sleep(LOOK_SECONDS)
+        self._show()
+
+    def _show(self) -> None:
+        """Bring `progress` up to date from the study DB."""
+        sweep, progress = self._sweep, self.progress
+        trials = sweep.study.get_trials(deepcopy=False)
+        workers = queries.trained_by(sweep.storage, sweep.study_id)
+        ended = _ended(trials)
+        if len(ended) - len(self._before) != progress.outcomes.total():
+            self._changed()
+        progress.outcomes = Counter(
+            name for number, name in ended.items() if number not in self._before
+        )
+        progress.running = {
+            trial.number: _running(trial, workers.get(trial.number, ""))
+            for trial in trials
+            if trial.state == TrialState.RUNNING
+        }
+        for number in ended:
+            if trials[number].state == TrialState.COMPLETE:
+                progress.saw(number, trials[number].values[0])
+        self._shown = time.monotonic()
+
+    def _drain(self) -> None:
+        self._draining = True
+        self.progress.note = "draining: each worker ends its epoch and hands its trial back"
+
+    def _send(self, number: signal.Signals) -> None:
+        for place in self._places:
+            place.send(number)
+
+    def _command(self) -> list[str]:
+        study, device = self._sweep.study.study_name, self._sweep.spec.device
+        lease = ["--lease-seconds", str(self._lease_seconds), "--until-stdin-closes"]
+        own = [sys.executable, "-m", "sweeps", "worker"]
+        return [*own, "--study", study, "--device", device, *lease]
+
+    def _environment(self, device: str) -> dict[str, str]:
+        # The URL may hold a password, which arguments would show to everybody.
+        url = self._sweep.storage.url.render_as_string(hide_password=False)
+        threads = {} if device.startswith("cuda") else {"OMP_NUM_THREADS": "1"}
+        return {**threads, **os.environ, "SWEEPS_STORAGE": url}
+
+
+def _ended(trials: list[FrozenTrial]) -> dict[int, str]:
+    """Return how each finished trial ended, by number."""
+    return {
+        trial.number: trial.user_attrs.get("outcome", trial.state.name.lower())
+        for trial in trials
+        if trial.state.is_finished()
+    }
+
+
+def _running(trial: FrozenTrial, worker: str) -> Running:
+    curve = trial.intermediate_values
+    epoch = max(curve, default=0)
+    if "config" not in trial.user_attrs:
+        return Running("being drawn", 0, worker=worker)
+    config = Config.from_json(trial.user_attrs["config"])
+    return Running(config.title, config.epochs, epoch, curve.get(epoch), worker)

@@ -1,0 +1,141 @@
+"""This process's place among the workers of a sweep, kept by a heartbeat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from studies import LEASE_SECONDS, Holding, bury_dead, register, sign_off
+from sweeps.background import repeating
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from studies.schema import Status
+    from sweeps.launch import OpenSweep
+
+BEATS_PER_LEASE = 3
+
+
+class Member:
+    """A row of `workers` while the body runs: `with Member(...) as me: me.beating(...)`.
+
+    `leads`: this is `sweeps run`, of which there is one at a time. `lanes` is 0 for a process that
+    trains nothing itself. `ending` is how the sweep stands if this is the last one out.
+    """
+
+    def __init__(
+        self,
+        sweep: OpenSweep,
+        *,
+        device: str,
+        lanes: int = 1,
+        leads: bool = False,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._sweep, self._device, self._lanes, self._leads = sweep, device, lanes, leads
+        self._lease_seconds = lease_seconds
+        self.ending: Status = "drained"
+
+    def __enter__(self) -> Self:
+        """Register.
+
+        Raises:
+            UserError: another live process leads, and this one was to.
+        """
+        storage = self._sweep.storage
+        me = register(
+            storage,
+            self._sweep.study_id,
+            device=self._device,
+            lanes=self._lanes,
+            lease_seconds=self._lease_seconds,
+            leads=self._leads,
+        )
+        self._stack = ExitStack()
+        self._stack.callback(lambda: sign_off(storage, me, self.ending))
+        self.holding = Holding(storage, me)
+        self._clock = (me.elapsed_seconds, time.monotonic())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def beating(
+        self,
+        lose: Callable[[Collection[int]], None],
+        drain: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Say from now on that this process lives, until it signs off.
+
+        `lose` gets the ids of trials that another worker holds by now; `drain` is called when this
+        process should end; `changed` at each beat, since others may have written something.
+        """
+
+        def beat() -> bool:
+            return self._beat(lose, drain, changed)
+
+        every = self._lease_seconds / BEATS_PER_LEASE
+        self._stack.enter_context(repeating(beat, every, "heartbeat"))
+
+    def elapsed(self) -> float:
+        """Return the sweep's wall clock: that of the study DB, and the time since its last word."""
+        seconds, then = self._clock
+        return seconds + min(time.monotonic() - then, self._lease_seconds)
+
+    def _beat(
+        self,
+        lose: Callable[[Collection[int]], None],
+        drain: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> bool:
+        try:
+            renewed = self.holding.renew()
+            bury_dead(self._sweep.storage, self._sweep.study_id)
+        except SQLAlchemyError:
+            return True  # the database is out of reach; a trial lost meanwhile is refused later
+        except KeyError:  # the study was deleted
+            drain()
+            return False
+        lose(renewed.lost)
+        self._clock = (renewed.elapsed_seconds, time.monotonic())
+        if self._leads and not renewed.leads:
+            drain()  # it was paused, and another `sweeps run` leads now
+        changed()
+        return True
+
+
+@contextmanager
+def draining(drain: Callable[[], None], again: Callable[[int], None]) -> Iterator[None]:
+    """Drain on the first SIGINT or SIGTERM, whatever handlers the process inherited.
+
+    A second one calls `again` with its number and ends the process at once.
+    """
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        drain()
+        for name in before:
+            signal.signal(name, second)
+
+    def second(number: int, _frame: FrameType | None) -> None:
+        again(number)
+        # Without cleaning up: an exception may be lost, in a destructor for one.
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live table has hidden the cursor
+        os._exit(128 + number)
+
+    before = {name: signal.signal(name, first) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,85 @@
+"""How the processes of `sweeps run --workers` are started, watched and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studies import SweeplaneError, UserError
+from sweeps import crew
+from sweeps.crew import MOST_DEATHS, Place
+
+ERROR = """
+import sys
+sys.stderr.write('warning: x\\nError: 5 trials failed with one cause: ValueError: no\\n')
+sys.exit(CODE)
+"""
+
+
+def place(text: str) -> Place:
+    return Place("worker 1", [sys.executable, "-c", text], dict(os.environ))
+
+
+def tend(one: Place, until: Callable[[], bool], *, drain: bool = False) -> None:
+    end = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < end
+        one.tend(drain=drain)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("code", [0, 130])
+def test_one_that_is_done_stays_so(code: int) -> None:
+    one = place(f"raise SystemExit({code})")
+    tend(one, lambda: one.over)
+    assert (one.error, one.said) == (None, "")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, SweeplaneError), (2, UserError)])
+def test_one_that_ends_with_an_error_is_not_started_again(
+    code: int, kind: type[SweeplaneError]
+) -> None:
+    one = place(ERROR.replace("CODE", str(code)))
+    tend(one, lambda: one.over)
+    assert type(one.error) is kind
+    assert str(one.error) == "5 trials failed with one cause: ValueError: no"
+
+
+def test_one_that_dies_is_started_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    starts = tmp_path / "starts"
+    one = place(
+        f"import os; open({str(starts)!r}, 'a').write('x'); os.kill(os.getpid(), {signal.SIGKILL})"
+    )
+    tend(one, lambda: bool(one.said))
+    assert one.said == "worker 1 was killed by SIGKILL; it is started again in 0.001 s"
+    tend(one, lambda: one.over)
+    assert starts.read_text() == "x" * MOST_DEATHS
+    assert "worker 1 died 5 times in a row; the last time it was killed by SIGKILL" in str(
+        one.error
+    )
+
+
+def test_a_traceback_is_a_death_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    one = place("raise OSError('disk')")
+    tend(one, lambda: bool(one.said))
+    assert one.said.startswith("worker 1 ended with 1 (OSError: disk); it is started again")
+    tend(one, lambda: one.over, drain=True)
+    assert one.error is None
+
+
+def test_one_that_drains_may_end_as_it_likes() -> None:
+    one = place("import sys; sys.stdin.read(); sys.exit(1)")
+    one.tend(drain=False)
+    one.send(signal.SIGTERM)
+    tend(one, lambda: one.over, drain=True)
+    assert one.error is None
