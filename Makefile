@@ -19,7 +19,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python benchmarks/serial.py --pairs 5
+	$(BIN)/python -m benchmarks.serial --pairs 5
 	$(BIN)/python -m benchmarks.optimizers --markdown --output benchmarks/results/optimizers.json
 
 format: $(VENV)/.installed-dev

@@ -5,7 +5,7 @@ the validation loss and accuracy of each epoch in SQLite, and run on one thread.
 loop reports the objective alone; the sweep stores four curves a trial, and test metrics. The two
 take turns; the ratio is that of a pair in one run.
 
-    python benchmarks/serial.py [--trials 20] [--pairs 3] [--output benchmarks/results/serial.json]
+    python -m benchmarks.serial [--trials 20] [--pairs 3] [--output benchmarks/results/serial.json]
 """
 
 from __future__ import annotations
