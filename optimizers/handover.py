@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from optimizers.hyper import Hyper, check_hypers
+from optimizers.hyper import Hyper, check_choice, check_hypers
 from optimizers.names import lookup
 from optimizers.rule import Rule
 from optimizers.rules import RULES
@@ -61,10 +61,7 @@ class HandOver:
         for switch, value in switches.items():
             if switch in self.free:
                 continue
-            allowed = lookup(self.switches, f"{self.name}'s switch", switch)
-            if value not in allowed:
-                choices = ", ".join(map(str, allowed))
-                raise ValueError(f"{switch} = {value!r} is invalid; it must be one of {choices}")
+            check_choice(switch, value, lookup(self.switches, f"{self.name}'s switch", switch))
         return self
 
     def check(self, values: Mapping[str, float], argument: Callable[[str], str] = str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 
@@ -38,6 +38,17 @@ class Hyper:
             raise ValueError(f"{name} = {value!r} is invalid; it must lie in {valid}")
         if self.integer and value != int(value):
             raise ValueError(f"{name} = {value!r} is invalid; it must be a whole number")
+
+
+def check_choice(name: str, value: object, allowed: Collection[object]) -> None:
+    """Refuse a switch's value that is none of those allowed; 1 is not True.
+
+    Raises:
+        ValueError: names the switch, its value and what is allowed.
+    """
+    if not any(type(value) is type(each) and value == each for each in allowed):
+        choices = ", ".join(map(str, allowed))
+        raise ValueError(f"{name} = {value!r} is invalid; it must be one of {choices}")
 
 
 def check_hypers(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from optimizers.hyper import Hyper, check_hypers
+from optimizers.hyper import Hyper, check_choice, check_hypers
 from optimizers.lane_math import Number, is_zero, multiply_add, tensor_mean
 
 if TYPE_CHECKING:
@@ -200,9 +200,7 @@ class Rule(ABC):
             if allowed is None:
                 known = ", ".join(self.options)
                 raise ValueError(f"{self.name} has no switch '{switch}'. Known: {known}")
-            if not any(type(value) is type(each) and value == each for each in allowed):
-                choices = ", ".join(map(str, allowed))
-                raise ValueError(f"{switch} = {value!r} is invalid; it must be one of {choices}")
+            check_choice(switch, value, allowed)
         values: dict[str, Any] = dict(switches)
         return replace(self, **values)
 

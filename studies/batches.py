@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import distribution_to_json
@@ -216,11 +215,10 @@ def _set_states(connection: Connection, outcomes: Sequence[Finish]) -> None:
     if not outcomes:
         return
     trials = tables.trials
-    now = datetime.now(UTC).replace(tzinfo=None)
     connection.execute(
         update(trials)
         .where(trials.c.trial_id == bindparam("finished"))
-        .values(state=bindparam("outcome"), datetime_complete=now),
+        .values(state=bindparam("outcome"), datetime_complete=tables.now()),
         [{"finished": outcome.trial_id, "outcome": outcome.state} for outcome in outcomes],
     )
 

@@ -16,7 +16,6 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -160,7 +159,7 @@ def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> No
         for key, value in said.items()
     ]
     upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
-    ended = {"state": TrialState.FAIL, "datetime_complete": _now()}
+    ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
     trials = tables.trials
     connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
     end_leases(connection, ids)
@@ -198,7 +197,7 @@ def _start(connection: Connection, leases: Sequence[Lease]) -> None:
     connection.execute(
         update(trials)
         .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
-        .values(state=TrialState.RUNNING, datetime_start=_now())
+        .values(state=TrialState.RUNNING, datetime_start=tables.now())
     )
 
 
@@ -229,7 +228,7 @@ def _create(
     found = []
     for number in range(first, first + wanted):
         row = insert(trials).values(
-            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=_now()
+            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=tables.now()
         )
         trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
         found.append(Lease(trial_id, number, 1, 1))
@@ -279,7 +278,3 @@ def _elsewhere(
         )
     )
     return connection.scalar(query) or 0
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

@@ -6,6 +6,7 @@ and `tests/contracts/studies` pins what is read here.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optuna.storages._rdb import models
@@ -26,3 +27,8 @@ ValueType = models.TrialValueModel.TrialValueType
 stored_value = models.TrialValueModel.value_to_stored_repr
 stored_intermediate = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
 read_intermediate = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+
+
+def now() -> datetime:
+    """The time as Optuna's columns hold it: naive UTC, by this process's clock."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -6,7 +6,7 @@ questions whether it may take them cost as much again. One buffer needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_, itemgetter
 from typing import Any
 
@@ -50,7 +50,7 @@ class FlatRun:
         self._columns = [list(map(itemgetter(buffer), states)) for buffer in rule.buffers]
         # torch.cat reads weights of one width as they are; others must be flattened one by one
         alike = all(p.dim() > 0 and p.shape[1:] == params[0].shape[1:] for p in params)
-        self._gather = torch.cat if alike else join
+        self._gather: Callable[[list[Any]], Tensor] = torch.cat if alike else join
 
     def holds(self, rule: Rule, params: list[Tensor], home: Mapping[Any, Any]) -> bool:
         """Are these the weights, and `home` the states, that lie in the buffers?"""
@@ -83,8 +83,9 @@ class FlatRun:
     def gradient(self) -> Tensor | None:
         """All gradients in one tensor [n], None where one is missing, sparse or of another kind."""
         self._even = False  # until `step`
+        grads: list[Any] = [p.grad for p in self._params]
         try:
-            gathered = self._gather([p.grad for p in self._params])  # type: ignore[misc]
+            gathered = self._gather(grads)
         except (TypeError, RuntimeError):
             return None
         fits = gathered.layout is torch.strided and gathered.dtype is self._flat.dtype

@@ -47,6 +47,17 @@ def kernel_takes(params: Sequence[Tensor], columns: Sequence[Sequence[Tensor]]) 
     )
 
 
+def _left_to_the_kernel(
+    rule: Rule, params: list[Tensor], h: Mapping[str, float], lr: float
+) -> float:
+    """L2 decay, which the kernel knows; the decoupled one it does not know is done here."""
+    if rule.decay == "l2":
+        return h["weight_decay"]
+    if h["weight_decay"]:
+        torch._foreach_mul_(params, rule.decay_scalars(h, lr)["keep"])
+    return 0.0
+
+
 def _adam(
     rule: AdamRule,
     params: list[Tensor],
@@ -85,15 +96,13 @@ def _sgd(
     t: int,
     maximize: bool,
 ) -> None:
-    decoupled = rule.decay == "decoupled"
-    if decoupled and h["weight_decay"]:
-        torch._foreach_mul_(params, 1 - h["lr"] * h["weight_decay"])
+    weight_decay = _left_to_the_kernel(rule, params, h, h["lr"])
     moving = h["momentum"] != 0
     torch._fused_sgd_(
         params,
         grads,
         list(map(itemgetter("momentum_buffer"), states)) if moving else [],
-        weight_decay=0.0 if decoupled else h["weight_decay"],
+        weight_decay=weight_decay,
         momentum=h["momentum"],
         lr=h["lr"],
         dampening=h["dampening"],
@@ -115,9 +124,7 @@ def _adagrad(
     sums = list(map(itemgetter("sum"), states))
     if t == 1 and h["initial_accumulator_value"]:
         torch._foreach_add_(sums, h["initial_accumulator_value"])
-    decoupled = rule.decay == "decoupled"
-    if decoupled and h["weight_decay"]:
-        torch._foreach_mul_(params, rule.decay_scalars(h, rule.rate(h, t))["keep"])
+    weight_decay = _left_to_the_kernel(rule, params, h, rule.rate(h, t))
     step = torch.tensor(float(t), device=params[0].device)
     torch._fused_adagrad_(
         params,
@@ -126,7 +133,7 @@ def _adagrad(
         [step] * len(params),
         lr=h["lr"],
         lr_decay=h["lr_decay"],
-        weight_decay=0.0 if decoupled else h["weight_decay"],
+        weight_decay=weight_decay,
         eps=h["eps"],
         maximize=maximize,
     )

@@ -22,6 +22,7 @@ from optimizers.drop_in.exchange import (
 )
 from optimizers.drop_in.flattening import FlatteningOptimizer
 from optimizers.drop_in.fused import fused_kernel
+from optimizers.drop_in.pieces import LOW
 from optimizers.rule import Rule
 
 LANE_STATE = "lane_state"
@@ -180,8 +181,7 @@ class RuleOptimizer(FlatteningOptimizer):
         pieces = self._work(index).pieces_of(place, rule, params, states)
         of = dict(zip(map(id, params), grads, strict=True))
         loaded = (piece.load([of[id(p)] for p in piece.params]) for piece in pieces)
-        if maximize:
-            loaded = ((p, -g, s) for p, g, s in loaded)
+        loaded = ((_wide(p), _wide(-g if maximize else g), s) for p, g, s in loaded)
         stepped, lane = advance(rule, loaded, h, t, _floats if rule.measures else _as_they_are)
         for piece, (p, s) in zip(pieces, stepped, strict=True):
             piece.store(p, s)
@@ -236,10 +236,15 @@ def _cohorts(rule: Rule, whole: _Cohort) -> Iterator[_Cohort]:
     if keys.count(keys[0]) == len(keys):
         yield whole
         return
-    rows = list(zip(*whole, strict=True))
+    params, grads, states = whole
     for wanted in dict.fromkeys(keys):
-        chosen = [row for row, own in zip(rows, keys, strict=True) if own == wanted]
-        yield tuple(map(list, zip(*chosen, strict=True)))  # type: ignore[misc]
+        own = [place for place, found in enumerate(keys) if found == wanted]
+        yield [params[i] for i in own], [grads[i] for i in own], [states[i] for i in own]
+
+
+def _wide(x: Tensor) -> Tensor:
+    """The numbers as the rule computes with them: float32 where they are in fewer bits."""
+    return x.float() if x.dtype in LOW else x
 
 
 def _lane(value: float | tuple[float, ...]) -> Tensor:

@@ -85,10 +85,7 @@ class Single:
     def load(self, grads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         (p,), (g,) = self.params, grads
         state = {buffer: self._shown(self._state[buffer]) for buffer in self._rule.buffers}
-        shown, g = self._shown(p.detach()), self._shown(g)
-        if p.dtype in LOW:
-            shown, g = shown.float(), g.float()
-        return shown, g, state
+        return self._shown(p.detach()), self._shown(g), state
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
         self._put(self.params[0].detach(), p)
@@ -134,10 +131,8 @@ class Bucket:
                 state[buffer] = view
 
     def load(self, grads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-        p, g = join(self.params), join(grads)
-        if p.dtype in LOW:
-            p, g = p.float(), g.float()
-        return self._shown(p, self.params[0]), self._shown(g, self.params[0]), self._flat
+        p, g = (self._shown(join(each), self.params[0]) for each in (self.params, grads))
+        return p, g, self._flat
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
         torch._foreach_copy_(self.params, cut(p.reshape(-1), self.params))
@@ -168,10 +163,7 @@ class Slice:
 
     def load(self, grads: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         (p,), (g,) = self.params, grads
-        shown, g = self._of(p.detach()), self._of(g)
-        if p.dtype in LOW:
-            shown, g = shown.float(), g.float()
-        return shown, g, self._views
+        return self._of(p.detach()), self._of(g), self._views
 
     def store(self, p: Tensor, s: Mapping[str, Tensor]) -> None:
         self._of(self.params[0].detach()).copy_(p)

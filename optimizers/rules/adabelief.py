@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, multiply_add
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +64,7 @@ class AdaBeliefRule(Rule):
 # with which the authors tune it alike; eps about the 1e-16 to 1e-8 of their table of settings.
 _HYPERS = {
     "lr": Hyper(1e-3, 1e-4, 1e-1, "log"),
-    "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-    "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+    **BETAS,
     "eps": Hyper(1e-16, 1e-16, 1e-8, "log", searched=False),
     "weight_decay": Hyper(0.0, 5e-3, 1.0, "log"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, minimum, square_root, tensor_norm
@@ -64,8 +64,8 @@ class AdafactorRule(Rule):
         self, p: Tensor, g: Tensor, s: State, c: Mapping[str, Number]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The step is in proportion to the weights as they were before their decay."""
-        scale: Mapping[str, Number] = {"scale": _rms(p).clamp(min=c["eps2"])}  # type: ignore
-        return super().stepped(p, g, s, {**c, **scale})
+        scaled: dict[str, Any] = {**c, "scale": _rms(p).clamp(min=c["eps2"])}
+        return super().stepped(p, g, s, scaled)
 
     def update(
         self,

@@ -70,10 +70,14 @@ class AdamRule(Rule):
 # Defaults: the paper's, which are torch's. Ranges: AlgoPerf's AdamW baseline (arXiv:2306.07179,
 # appendix D), lr widened from 1e-2 to 1e-1 for small models; AlgoPerf holds beta2 at 0.999, here it
 # is searched about it. An L2 penalty goes through the second moment too, so Adam's is smaller.
-_HYPERS = {
-    "lr": Hyper(1e-3, 1e-4, 1e-1, "log"),
+BETAS = {
     "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
     "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+}
+"""Adam's own, and those of its successors that keep them."""
+_HYPERS = {
+    "lr": Hyper(1e-3, 1e-4, 1e-1, "log"),
+    **BETAS,
     "eps": Hyper(1e-8, 1e-12, 1e-3, "log", searched=False),
     "weight_decay": Hyper(0.0, 1e-6, 1e-2, "log"),
 }

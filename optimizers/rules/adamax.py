@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, multiply_add
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,8 +61,7 @@ ADAMAX = AdamaxRule(
     paper="Kingma & Ba 2015, Adam: a method for stochastic optimization, arXiv:1412.6980",
     hypers={
         "lr": Hyper(2e-3, 1e-4, 1e-1, "log"),
-        "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-        "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+        **BETAS,
         "eps": Hyper(1e-8, 1e-12, 1e-3, "log", searched=False),
         "weight_decay": Hyper(0.0, 1e-6, 1e-2, "log"),
     },

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, log, maximum, minimum, multiply_add, where
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +86,7 @@ def _slow_beta(h: Mapping[str, Number], t: Number) -> Number:
 # training; the others as AdamW's, lr to a third of it since the two averages add up.
 _HYPERS = {
     "lr": Hyper(1e-3, 1e-4, 3e-2, "log"),
-    "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-    "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+    **BETAS,
     "beta3": Hyper(0.9999, 0.99, 0.9999, "one_minus_log", below=1.0),
     "alpha": Hyper(2.0, 2.0, 10.0),
     "beta3_warmup": Hyper(0, 0, 100_000, searched=False, integer=True),

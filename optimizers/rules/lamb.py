@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, multiply_add, tensor_norm
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,8 +80,7 @@ class LambRule(Rule):
 # wider here by 10 at both ends; the betas as Adam's; weight_decay about the paper's 0.01 to 0.1.
 _HYPERS = {
     "lr": Hyper(1e-3, 1e-4, 1e-1, "log"),
-    "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-    "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+    **BETAS,
     "eps": Hyper(1e-6, 1e-12, 1e-3, "log", searched=False),
     "weight_decay": Hyper(1e-2, 1e-4, 1.0, "log"),
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, lane_sum, multiply_add, select, where
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,8 +136,7 @@ def _beta3(h: Mapping[str, Number]) -> Number:
 # has its lr.
 _HYPERS = {
     "lr": Hyper(1.0, 0.5, 2.0, "log"),
-    "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-    "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+    **BETAS,
     "beta3": Hyper(0.0, 0.9, 0.9999, "one_minus_log", searched=False, below=1.0),
     "eps": Hyper(1e-8, 1e-12, 1e-3, "log", searched=False),
     "weight_decay": Hyper(0.0, 5e-3, 1.0, "log"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from optimizers.hyper import Hyper
 from optimizers.lane_math import Number, multiply_add, select, square_root, where
 from optimizers.rule import Rule, State
+from optimizers.rules.adam import BETAS
 from optimizers.rules.rectification import rectification
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ RADAM = RadamRule(
     paper="Liu et al. 2020, On the variance of the adaptive learning rate, arXiv:1908.03265",
     hypers={
         "lr": Hyper(1e-3, 1e-4, 1e-1, "log"),
-        "beta1": Hyper(0.9, 0.5, 0.98, "one_minus_log", below=1.0),
-        "beta2": Hyper(0.999, 0.9, 0.9999, "one_minus_log", below=1.0),
+        **BETAS,
         "eps": Hyper(1e-8, 1e-12, 1e-3, "log", searched=False),
         "weight_decay": Hyper(0.0, 1e-6, 1e-2, "log"),
         "threshold": Hyper(5.0, 4.0, 6.0, searched=False, at_least=4.0),

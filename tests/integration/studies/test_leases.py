@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optuna
 import pytest
@@ -191,8 +191,8 @@ def test_running_trials_of_optunas_own_programs_are_left_alone(
 
 
 def test_points_are_given_out_once(storage: StudyStorage, study_id: int) -> None:
-    def free(taken: object) -> list[int]:
-        held = {index for index, state in taken if state != TrialState.FAIL}  # type: ignore[attr-defined]
+    def free(taken: Sequence[tuple[int, TrialState]]) -> list[int]:
+        held = {index for index, state in taken if state != TrialState.FAIL}
         return [index for index in range(3) if index not in held]
 
     points = Points("grid", free)
