@@ -10,11 +10,9 @@ A non-finite objective never reaches a pruner. A diverged trial is PRUNED with t
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import optuna
@@ -24,6 +22,7 @@ from studies import Claim, Finish, Holding, Report, SweeplaneError
 from sweeps.asking import Asked, Asker
 from sweeps.budget import Budget
 from sweeps.engines.base import Ending, Outcome, Point, Trial
+from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
 
@@ -72,10 +71,7 @@ class StudyFeed:
         self._storage = holding.storage
         self._asker, self._exhausted = asker, exhausted
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
-        self._ids: dict[int, int] = {}
-        self._curves: dict[int, dict[int, float]] = {}
-        self._stops: dict[int, str] = {}
-        self._unprunable: set[int] = set()
+        self._held: dict[int, Held] = {}  # by number
         self._failures: list[str] = []
         self._draining = False
         self.ended: str | None = None
@@ -86,9 +82,9 @@ class StudyFeed:
 
     def lose(self, trial_ids: Collection[int]) -> None:
         """Stop trials that another worker holds by now; nothing more of them is written."""
-        for number, trial_id in list(self._ids.items()):
-            if trial_id in trial_ids:
-                self._stops[number] = LOST
+        for held in list(self._held.values()):
+            if held.trial_id in trial_ids:
+                held.stop = LOST
 
     def take(self, n: int) -> list[Trial]:
         """Return trials to start; while others hold all that is left, wait for what they leave."""
@@ -102,7 +98,7 @@ class StudyFeed:
             self._progress.outcomes.update(["failed"] * len(claim.given_up))
             if asked:
                 return [self._given(each) for each in asked]
-            if self._ids:
+            if self._held:
                 return []
             if not claim.leases and not claim.given_up:
                 if not claim.elsewhere:
@@ -116,38 +112,38 @@ class StudyFeed:
         for point in points:
             values = dict(point.values)
             objective = values.pop(self._rules.metric)
-            rows.append(Report(self._ids[point.number], point.epoch, objective, values))
+            rows.append(Report(self._held[point.number].trial_id, point.epoch, objective, values))
         self.lose(self._storage.report(rows, self._holding.fence))
         for point in points:
             objective = point.values[self._rules.metric]
-            self._curves[point.number][point.epoch] = objective
+            held = self._held[point.number]
+            held.curve[point.epoch] = objective
+            held.stop = held.stop or self._reason_to_stop(point)
             self._progress.running[point.number].epoch = point.epoch
             self._progress.running[point.number].value = objective
-            reason = self._reason_to_stop(point)
-            if reason is not None:
-                self._stops.setdefault(point.number, reason)
         self._prune(points)
         self._changed()
-        return {point.number for point in points if point.number in self._stops}
+        return {point.number for point in points if self._held[point.number].stop is not None}
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
-        drained = [o for o in outcomes if self._stopped(o, DRAINED)]
-        fence = self._holding.fence
-        if drained:
-            back = [self._ids[outcome.number] for outcome in drained]
+        fence, held = self._holding.fence, self._held
+        back = [held[o.number].trial_id for o in outcomes if self._stopped(o, DRAINED)]
+        if back:
             self._storage.hand_back(self._study._study_id, back, fence)
-        ended = [o for o in outcomes if o not in drained and not self._stopped(o, LOST)]
-        tests = [Report(self._ids[o.number], o.epochs, None, o.test) for o in ended if o.test]
+        ended = [o for o in outcomes if not self._stopped(o, DRAINED, LOST)]
+        tests = [Report(held[o.number].trial_id, o.epochs, None, o.test) for o in ended if o.test]
         if tests:
             self._storage.report(tests, fence)
         if ended:
-            finished = [self._finish(outcome) for outcome in ended]
-            refused = self._storage.finish(finished, fence)
-            for outcome, finish in zip(ended, finished, strict=True):
-                if finish.trial_id not in refused:
-                    self._count(outcome, finish)
+            take, maximize = self._rules.take, self._rules.maximize
+            rows = [to_finish(o, held[o.number], take=take, maximize=maximize) for o in ended]
+            refused = self._storage.finish(rows, fence)
+            for outcome, row in zip(ended, rows, strict=True):
+                if row.trial_id not in refused:
+                    self._count(outcome, row)
         for outcome in outcomes:
-            self._forget(outcome.number)
+            self._progress.running.pop(outcome.number, None)
+            self._holding.drop(held.pop(outcome.number).trial_id)
         self._changed()
         self._break_crash_loop()
 
@@ -161,12 +157,10 @@ class StudyFeed:
 
     def _given(self, asked: Asked) -> Trial:
         number, config = asked.number, asked.config
-        self._ids[number] = asked.trial_id
-        self._curves[number] = {}
-        if asked.origin == "baseline":
-            self._unprunable.add(number)
+        seeds = self._seeds(number)
+        self._held[number] = Held(asked.trial_id, seeds, prunable=asked.origin != "baseline")
         self._progress.running[number] = Running(config.title, config.epochs)
-        return Trial(number, config, self._seeds(number))
+        return Trial(number, config, seeds)
 
     def _seeds(self, number: int) -> tuple[int, ...]:
         """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
@@ -192,54 +186,14 @@ class StudyFeed:
             for point in points
             if not point.diverged
             and point.epoch >= self._rules.min_epochs
-            and point.number not in self._stops
-            and point.number not in self._unprunable
+            and self._held[point.number].stop is None
+            and self._held[point.number].prunable
         }
         for number in stopped(self._study, self._storage, list(epochs), self._holding.fence):
-            self._stops[number] = f"pruned at epoch {epochs[number]}"
+            self._held[number].stop = f"pruned at epoch {epochs[number]}"
 
-    def _stopped(self, outcome: Outcome, reason: str) -> bool:
-        return outcome.ending is Ending.STOPPED and self._stops.get(outcome.number) == reason
-
-    def _finish(self, outcome: Outcome) -> Finish:
-        number = outcome.number
-        attrs: dict[str, Any] = {
-            "epochs": outcome.epochs,
-            "seconds": outcome.seconds,
-            "seed": self._seeds(number)[0],
-        }
-        constraint = 0.0
-        value = self._value(number)
-        if outcome.ending is Ending.TRAINED:
-            state, name = TrialState.COMPLETE, "complete"
-        elif outcome.ending is Ending.STOPPED:
-            state, name = TrialState.PRUNED, "pruned"
-            attrs["reason"] = self._stops[number]
-        elif outcome.ending is Ending.DIVERGED:
-            state, name = TrialState.PRUNED, "diverged"
-            attrs["reason"] = f"non-finite at step {outcome.step}"
-            attrs["diverged_step"] = outcome.step
-            constraint, value = 1.0, None
-        else:
-            state, name, value = TrialState.FAIL, "failed", None
-            attrs |= {"reason": outcome.error, "traceback": outcome.traceback}
-        attrs["outcome"] = name
-        return Finish(
-            self._ids[number],
-            state,
-            None if value is None else [value],
-            user_attrs=attrs,
-            system_attrs={"constraints:diverged": constraint},
-        )
-
-    def _value(self, number: int) -> float | None:
-        """Return the trial's value: its best or its last one, as `metric.take` says."""
-        finite = {e: v for e, v in self._curves[number].items() if math.isfinite(v)}
-        if not finite:
-            return None
-        if self._rules.take == "last":
-            return finite[max(finite)]
-        return max(finite.values()) if self._rules.maximize else min(finite.values())
+    def _stopped(self, outcome: Outcome, *reasons: str) -> bool:
+        return outcome.ending is Ending.STOPPED and self._held[outcome.number].stop in reasons
 
     def _count(self, outcome: Outcome, finish: Finish) -> None:
         name = finish.user_attrs["outcome"]
@@ -250,12 +204,6 @@ class StudyFeed:
             self._failures.append(outcome.error or "")
         else:
             self._failures.clear()
-
-    def _forget(self, number: int) -> None:
-        self._progress.running.pop(number, None)
-        self._holding.drop(self._ids.pop(number, -1))
-        self._curves.pop(number, None)
-        self._stops.pop(number, None)
 
     def _refuse_more_failures(self, trials: Sequence[FrozenTrial]) -> None:
         failed = sum(trial.state == TrialState.FAIL for trial in trials)
