@@ -97,11 +97,19 @@ class TensorSplit:
         return _full_batches(self._n, batch_size)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        for index in self.order(batch_size, seed):
+            yield self.batch(index)
+
+    def order(self, batch_size: int, seed: int) -> Tensor:
+        """Return the examples of an epoch's batches, `[steps, batch_size]`."""
         steps = self.steps(batch_size)
         order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
         order = order[: steps * batch_size].to(self._tensors[0].device)
-        for index in order.view(steps, batch_size):
-            yield _batch([tensor[index] for tensor in self._tensors])
+        return order.view(steps, batch_size)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the examples at `index`, of any shape."""
+        return _batch([tensor[index] for tensor in self._tensors])
 
     def ordered(self) -> Iterator[Batch]:
         for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self._tensors), strict=True):

@@ -1,0 +1,78 @@
+"""Each lane's own training batches, side by side: inputs and target `[K, B, ...]`.
+
+A lane's order depends on its trial's seed and epoch only. Tensors on the device are gathered for
+all lanes at once; of a dataset or a loader each lane draws its own batches, with the random numbers
+that it would draw alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeps.tasks.data import Batch, Split, TensorSplit, seed_everything
+
+
+def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
+    """Yield one epoch, a lane for each of `seeds`."""
+    if isinstance(split, TensorSplit):
+        orders = torch.stack([split.order(batch_size, seed) for seed in seeds], dim=1)
+        for index in orders:  # [K, B]
+            yield split.batch(index)
+        return
+    lanes = [_Lane(split.shuffled(batch_size, seed), _Randomness.of(seed)) for seed in seeds]
+    for _ in range(split.steps(batch_size)):
+        batches = [lane.next() for lane in lanes]
+        inputs = zip(*(own for own, _ in batches), strict=True)
+        yield (
+            tuple(torch.stack(parts) for parts in inputs),
+            torch.stack([target for _, target in batches]),
+        )
+
+
+@dataclass(frozen=True)
+class _Randomness:
+    """The state of every generator that a loader or an augmentation may draw from."""
+
+    torch: Tensor
+    python: Any
+    numpy: Any
+
+    @classmethod
+    def now(cls) -> _Randomness:
+        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state())
+
+    @classmethod
+    def of(cls, seed: int) -> _Randomness:
+        before = cls.now()
+        seed_everything(seed)
+        made = cls.now()
+        before.set()
+        return made
+
+    def set(self) -> None:
+        torch.set_rng_state(self.torch)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+
+
+class _Lane:
+    """One lane's batches, drawn with its own random numbers."""
+
+    def __init__(self, batches: Iterator[Batch], randomness: _Randomness) -> None:
+        self._batches, self._randomness = batches, randomness
+
+    def next(self) -> Batch:
+        before = _Randomness.now()
+        self._randomness.set()
+        try:
+            return next(self._batches)
+        finally:
+            self._randomness = _Randomness.now()
+            before.set()

@@ -1,0 +1,125 @@
+"""Can K copies of a model run as one program? Found by trying it on a real batch.
+
+Two fresh models train one step each, alone and stacked. The stack is used where losses, gradients
+and buffers are the same; where they differ, or where `torch.vmap` refuses, the reason is said and
+each lane gets its own forward and backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sweeps.engines.lanes.stack import Function, Stack
+from sweeps.tasks.data import Batch, seed_everything
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """How a model is stacked; `reason` says why it is not fused."""
+
+    fused: bool
+    untrained: frozenset[str]
+    reason: str = ""
+
+
+def try_fusing(make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context) -> Fusing:
+    """Find out how the models of `make` are stacked, on a training batch `[B, ...]`.
+
+    Raises:
+        Exception: what the model or the loss raises by itself.
+    """
+    models = [_seeded(make, seed) for seed in (1, 2)]
+    alone = [_alone(model, batch, loss, context) for model in models]
+    grads = [grad for _, grad in alone]
+    untrained = frozenset(name for name, grad in grads[0].items() if grad is None)
+    if len(untrained) == len(grads[0]):
+        return Fusing(False, frozenset(), "no weight gets a gradient")
+    fresh = [_seeded(make, seed) for seed in (1, 2)]
+    stack = Stack(fresh[0], 2, fused=True, untrained=untrained, context=context)
+    for lane, model in enumerate(fresh):
+        stack.put(lane, model)
+    inputs, target = batch
+    try:
+        seed_everything(0)
+        _, losses = stack.train(
+            tuple(torch.stack([x, x]) for x in inputs), torch.stack([target, target]), loss
+        )
+    except Exception as error:  # vmap has many ways to say no
+        return Fusing(False, untrained, f"torch.vmap: {_first_line(error)}")
+    difference = _difference(stack, fresh, models, alone, losses)
+    if difference and not _is_random(make, batch, loss, context):
+        return Fusing(False, untrained, difference)
+    return Fusing(True, untrained)
+
+
+def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    seed_everything(seed)
+    return make()
+
+
+def _alone(
+    model: nn.Module, batch: Batch, loss: Function, context: Context
+) -> tuple[Tensor, dict[str, Tensor | None]]:
+    inputs, target = batch
+    seed_everything(0)
+    model.train()
+    params = dict(model.named_parameters())
+    with context():
+        value = loss(model(*inputs), target)
+    trained = {name: p for name, p in params.items() if p.requires_grad}
+    grads = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    found = dict(zip(trained, grads, strict=True))
+    return value.detach(), {name: found.get(name) for name in params}
+
+
+def _difference(
+    stack: Stack,
+    fresh: list[nn.Module],
+    models: list[nn.Module],
+    alone: list[tuple[Tensor, dict[str, Tensor | None]]],
+    losses: Tensor,
+) -> str:
+    for lane, (value, grads) in enumerate(alone):
+        if not _close(losses[lane], value):
+            return "the stacked loss differs from the loss alone"
+        assert stack.flat.grad is not None
+        own = torch.cat([grad.reshape(-1) for grad in grads.values() if grad is not None])
+        if not _close(stack.flat.grad[lane], own):
+            return "the stacked gradient differs from the gradient alone"
+        stack.take(lane, fresh[lane])
+        after = dict(models[lane].named_buffers())
+        for name, buffer in fresh[lane].named_buffers():
+            if not _close(buffer, after[name]):
+                return f"the stacked buffer '{name}' differs from the buffer alone"
+    return ""
+
+
+def _is_random(make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context) -> bool:
+    """Does training draw random numbers (dropout), so that losses differ by nature?"""
+    model = _seeded(make, 1)
+    before = torch.get_rng_state()
+    _alone(model, batch, loss, context)
+    seed_everything(0)
+    untouched = torch.get_rng_state()
+    torch.set_rng_state(before)
+    _alone(_seeded(make, 1), batch, loss, context)
+    return not torch.equal(torch.get_rng_state(), untouched)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    scale = float(b.detach().abs().max()) if b.numel() else 0.0
+    tolerance = 1e-9 if a.dtype == torch.float64 else 1e-3
+    return bool(torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance * scale + 1e-12))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
