@@ -19,11 +19,20 @@ Cut = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class Rows:
-    """The rows `lanes` of a buffer [K, P], all updated by `rule`."""
+    """The rows `lanes` of a buffer [K, P], of which `own` (default: all) are updated by `rule`."""
 
-    def __init__(self, rule: Rule, lanes: Sequence[int], like: Tensor, shapes: Any) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        lanes: Sequence[int],
+        like: Tensor,
+        shapes: Any,
+        own: Sequence[int] | None = None,
+    ) -> None:
         self.rule = rule
         self.lanes = list(lanes)
+        self.fixed = own is not None  # the rows stay when lanes change their rule
+        self.own = set(self.lanes if own is None else own)
         self._like, self._size = like.new_empty(0), like.shape[1]
         self._shapes = [tuple(shape) for shape in shapes]
         k = len(self.lanes)
@@ -34,6 +43,7 @@ class Rows:
         }
         self.numbers = {name: self._first(value, k) for name, value in rule.lane_buffers.items()}
         self._places: tuple[list[int], Tensor] | None = None
+        self._mask: tuple[set[int], Tensor] | None = None
 
     @property
     def index(self) -> Tensor:
@@ -42,6 +52,15 @@ class Rows:
             made = torch.tensor(self.lanes, dtype=torch.long, device=self._like.device)
             self._places = list(self.lanes), made
         return self._places[1]
+
+    def among(self, active: Tensor | None) -> Tensor | None:
+        """Which rows are to be updated, bool [k], of those that are `active`; None: all."""
+        if len(self.own) == len(self.lanes):
+            return active
+        if self._mask is None or self._mask[0] != self.own:
+            flags = [lane in self.own for lane in self.lanes]
+            self._mask = set(self.own), torch.tensor(flags, device=self._like.device)
+        return self._mask[1] if active is None else self._mask[1] & active
 
     def step(
         self,
@@ -101,7 +120,8 @@ class Rows:
     def take(self, rows: Sequence[int]) -> Rows:
         """These rows (places in `lanes`) with their state, as copies, in this order."""
         lanes = [self.lanes[row] for row in rows]
-        taken = Rows(self.rule, lanes, self._like.new_empty(1, self._size), self._shapes)
+        own = [lane for lane in lanes if lane in self.own] if self.fixed else None
+        taken = Rows(self.rule, lanes, self._like.new_empty(1, self._size), self._shapes, own)
         index = torch.tensor(rows, dtype=torch.long, device=self._like.device)
         for buffer, parts in self.buffers.items():
             taken.buffers[buffer] = [part.index_select(0, index) for part in parts]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from optimizers.clipping import clip_by_norm, clip_by_value
+from optimizers.compiled import can_compile
 from optimizers.lane_math import check_lanes
 from optimizers.lane_rows import Rows, said
 from optimizers.rule import Rule
@@ -67,7 +68,7 @@ class LaneOptimizer:
         self.steps = torch.zeros(lanes, dtype=torch.float64, device=flat.device)
         self.hypers: dict[str, Tensor] = {}
         self.rows = [
-            Rows(own, [lane for lane in range(lanes) if rules[lane] == own], flat, self.shapes)
+            self._rows(own, [lane for lane in range(lanes) if rules[lane] == own])
             for own in dict.fromkeys(rules)
         ]
         columns = self._columns(rules, hypers)
@@ -79,7 +80,7 @@ class LaneOptimizer:
     @property
     def rules(self) -> list[Rule]:
         """The rule of each lane."""
-        found = {lane: rows.rule for rows in self.rows for lane in rows.lanes}
+        found = {lane: rows.rule for rows in self.rows for lane in rows.own}
         return [found[lane] for lane in range(len(found))]
 
     @torch.no_grad()
@@ -113,7 +114,7 @@ class LaneOptimizer:
             own = self._index(rows)
             p = _row(self.flat, own)
             chosen = {name: _row(column, own) for name, column in h.items()}
-            who = None if active is None else _row(active, own)
+            who = rows.among(None if active is None else _row(active, own))
             new = rows.step(
                 p, _row(grad, own), chosen, _row(steps, own), self._cut, who, self._compile
             )
@@ -133,12 +134,14 @@ class LaneOptimizer:
             own = self._index(rows)
             p = _row(self.flat, own)
             h = {name: _row(column, own) for name, column in self.hypers.items()}
-            started = (_row(self.steps, own) > 0).unsqueeze(-1)
-            new = rows.averaged(p, h, self._cut).where(started, p)
+            started = rows.among(_row(self.steps, own) > 0)
+            assert started is not None
+            started = started.unsqueeze(-1)
+            new = rows.averaged(p, h, self._cut)
             if own is None:
-                weights.copy_(new)
+                weights = new.where(started, weights)
             else:
-                weights.index_copy_(0, own, new)
+                weights.index_copy_(0, own, new.where(started, p))
         return weights
 
     @torch.no_grad()
@@ -152,7 +155,7 @@ class LaneOptimizer:
             ValueError: a hyperparameter that the rule has not, or an invalid value.
         """
         check_lanes([lane], len(self.steps))
-        old = next(rows for rows in self.rows if lane in rows.lanes)
+        old = next(rows for rows in self.rows if lane in rows.own)
         rule = old.rule if rule is None else rule
         rule.check(hypers)
         if rule == old.rule:
@@ -180,7 +183,9 @@ class LaneOptimizer:
             if chosen:
                 taken = rows.take(chosen)
                 taken.lanes = [place[lane] for lane in taken.lanes]
-                kept.append(taken)
+                taken.own = {place[lane] for lane in rows.own if lane in place}
+                if taken.own:
+                    kept.append(taken)
         index = torch.tensor(list(lanes), dtype=torch.long, device=self.flat.device)
         self.rows = kept
         self.flat = self.flat.index_select(0, index)
@@ -219,13 +224,28 @@ class LaneOptimizer:
             default = rule.hypers[name].default if name in rule.hypers else nan
             self.hypers[name][lane] = values.get(name, default)
 
+    def _rows(self, rule: Rule, own: Sequence[int]) -> Rows:
+        """New rows for lanes of a rule; of all lanes where a kernel is made for one shape."""
+        if not (self._compile and can_compile(rule)):
+            return Rows(rule, own, self.flat, self.shapes)
+        return Rows(rule, range(len(self.steps)), self.flat, self.shapes, own)
+
     def _move(self, lane: int, old: Rows, rule: Rule) -> None:
         """Take a lane from its rows to those of another rule."""
-        others = [row for row, own in enumerate(old.lanes) if own != lane]
         rest = [rows for rows in self.rows if rows is not old and rows.rule != rule]
-        home = next((rows for rows in self.rows if rows.rule == rule), None)
-        new = Rows(rule, [lane], self.flat, self.shapes) if home is None else home.with_fresh(lane)
-        self.rows = [*rest, *([old.take(others)] if others else []), new]
+        new = next((rows for rows in self.rows if rows.rule == rule), None)
+        if new is None:
+            new = self._rows(rule, [lane])
+        elif new.fixed:
+            new.forget(lane)
+            new.own.add(lane)
+        else:
+            new = new.with_fresh(lane)
+        if old.fixed:
+            old.own.discard(lane)
+        else:
+            old = old.take([row for row, own in enumerate(old.lanes) if own != lane])
+        self.rows = [*rest, *([old] if old.own else []), new]
 
     def _columns(
         self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]
