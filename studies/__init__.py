@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
-    from studies.errors import NoStudiesError, SweeplaneError, UserError
+    from studies.errors import NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
@@ -51,6 +51,7 @@ __all__ = [
     "Holding",
     "Lease",
     "NoStudiesError",
+    "OutOfReachError",
     "Points",
     "Registered",
     "Report",
@@ -79,7 +80,7 @@ __all__ = [
 
 _MODULES = {
     "studies.batches": ("Drawn", "Finish", "Report"),
-    "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
+    "studies.errors": ("NoStudiesError", "OutOfReachError", "SweeplaneError", "UserError"),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),
