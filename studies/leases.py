@@ -83,8 +83,7 @@ def claim(
     """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
 
     Args:
-        storage: the study DB.
-        worker, n: who takes them, and how many at most.
+        storage, worker, n: the study DB, who takes them, and how many at most.
         places: budget.trials.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
@@ -93,9 +92,9 @@ def claim(
     Raises:
         KeyError: the study is not there any more.
     """
-    study_id = worker.study_id
 
     def take(connection: Connection) -> Claim:
+        study_id = worker.study_id
         lock_study(connection, study_id)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
