@@ -94,8 +94,7 @@ def claim(
     """
 
     def take(connection: Connection) -> Claim:
-        study_id = worker.study_id
-        lock_study(connection, study_id)
+        lock_study(connection, study_id := worker.study_id)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
@@ -107,8 +106,8 @@ def claim(
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
         leases = (*again, *waiting, *new)
         _write(connection, worker, leases)
-        elsewhere = _elsewhere(connection, study_id, leases, holding)
-        return Claim(leases, lost, elsewhere, room - len(new) <= 0, free == [])
+        others = _elsewhere(connection, study_id, leases, holding)
+        return Claim(leases, lost, others, room - len(new) <= 0, free == [])
 
     return transaction(storage.engine, take, lambda *of: _has_taken(worker, *of))
 
