@@ -3,6 +3,7 @@
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
     workers.py    the processes that work on a sweep; leases.py gives them trials
+    retrying.py   a lost database is waited for
     queries.py    named reads: leaderboard, curves, status
     schema.py     our tables; migrations/ their versions
 

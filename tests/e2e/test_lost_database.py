@@ -72,7 +72,7 @@ def test_killed_connections_are_a_pause(
     start: Callable[..., subprocess.Popen[str]], storage: StudyStorage, url: str, tmp_path: Path
 ) -> None:
     """Every connection of the database but the killer's, once a second."""
-    budget = 8 + 2 * KILL_SECONDS
+    budget = 8 + 3 * KILL_SECONDS // 2
     run = begin(start, tmp_path, url, budget, epochs=20)  # 1.5 s a trial
     wait_for(lambda: len(ended(storage)) >= 2, run)
     before = ended(storage)
@@ -119,6 +119,7 @@ def test_ctrl_c_ends_a_sweep_without_its_database(
     assert "Error: study DB postgresql+psycopg://postgres:***@" in out
     assert "run the same command again when the database answers" in out
     assert "Traceback" not in out
+    assert workers > 1 or out.count("is out of reach (") == 1, out  # it had said that it waits
     start_server(own_server)
     again = begin(start, tmp_path, url, 6, workers)
     out = again.communicate(timeout=120)[0]
@@ -154,7 +155,7 @@ def check(
     failed = [trial.number for trial in trials if trial.state == TrialState.FAIL]
     lost = [number for number, trial in before.items() if trials[number] != trial]
     curve = list(range(1, epochs + 1))
-    gaps = [trial.number for trial in trials if list(trial.intermediate_values) != curve]
+    gaps = [trial.number for trial in trials if sorted(trial.intermediate_values) != curve]
     with storage.engine.connect() as connection:
         attempts = connection.scalars(select(schema.leases.c.attempt)).all()
     more = {"failed": len(failed), "lost": len(lost), "gaps": len(gaps)}
