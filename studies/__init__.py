@@ -3,6 +3,7 @@
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
     workers.py    the processes that work on a sweep; leases.py gives them trials
+    retrying.py   a lost database is waited for
     queries.py    named reads: leaderboard, curves, status
     schema.py     our tables; migrations/ their versions
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
-    from studies.errors import NoStudiesError, SweeplaneError, UserError
+    from studies.errors import NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
@@ -51,6 +52,7 @@ __all__ = [
     "Holding",
     "Lease",
     "NoStudiesError",
+    "OutOfReachError",
     "Points",
     "Registered",
     "Report",
@@ -79,7 +81,7 @@ __all__ = [
 
 _MODULES = {
     "studies.batches": ("Drawn", "Finish", "Report"),
-    "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
+    "studies.errors": ("NoStudiesError", "OutOfReachError", "SweeplaneError", "UserError"),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),

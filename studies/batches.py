@@ -3,6 +3,9 @@
 A trial that is not RUNNING (finished, handed back, deleted) is refused: nothing of it is written,
 its id is returned, and the other trials of the call are written as usual. With a `Fence`, so is a
 trial whose lease is not the caller's any more: another worker has taken it over.
+
+Each call is made again while the database is lost (`studies.retrying`), and says the same whether
+its first COMMIT had arrived or not.
 """
 
 from __future__ import annotations
@@ -20,7 +23,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
 from studies.database import writing
-from studies.fences import Fence, end_leases, fenced, lock, lock_running, release_trials
+from studies.fences import (
+    Fence,
+    end_leases,
+    ended_under,
+    fenced,
+    lock,
+    lock_running,
+    release_trials,
+)
+from studies.retrying import retried, transaction
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -58,6 +70,7 @@ class Drawn:
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@retried
 def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None) -> set[int]:
     """Writes evaluations; a step that is there already is overwritten.
 
@@ -72,6 +85,7 @@ def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None)
     return {point.trial_id for point in points} - running
 
 
+@retried
 def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:
     """Writes parameters and attributes of trials that were sampled.
 
@@ -98,15 +112,23 @@ def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = Non
     """
     for outcome in outcomes:
         _check(outcome)
-    with writing(engine).begin() as connection:
-        running = lock_running(connection, {outcome.trial_id for outcome in outcomes}, fence)
+    ids = {outcome.trial_id for outcome in outcomes}
+
+    def write(connection: Connection) -> set[int]:
+        running = lock_running(connection, ids, fence)
         kept = [outcome for outcome in outcomes if outcome.trial_id in running]
         upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
         upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
         upsert(connection, tables.values, ("trial_id", "objective"), _values(kept))
         _set_states(connection, kept)
         end_leases(connection, list(running))
-    return {outcome.trial_id for outcome in outcomes} - running
+        return ids - running
+
+    def written(connection: Connection, refused: set[int]) -> bool:
+        kept = {o.trial_id: o.state for o in outcomes if o.trial_id not in refused}
+        return bool(ended_under(connection, kept, fence))
+
+    return transaction(engine, write, written)
 
 
 def hand_back(
@@ -126,11 +148,17 @@ def hand_back(
     chosen = trials.c.study_id == study_id
     if trial_ids is not None:
         chosen = chosen & trials.c.trial_id.in_(trial_ids)
-    with writing(engine).begin() as connection:
+
+    def release(connection: Connection) -> dict[int, int]:
         numbers = lock(connection, chosen & (trials.c.state == TrialState.RUNNING))
         kept = fenced(connection, numbers, fence)
         release_trials(connection, list(kept))
-    return sorted(number for trial_id, number in numbers.items() if trial_id in kept)
+        return {trial_id: number for trial_id, number in numbers.items() if trial_id in kept}
+
+    def released(connection: Connection, numbers: dict[int, int]) -> bool:
+        return bool(ended_under(connection, dict.fromkeys(numbers, TrialState.WAITING), fence))
+
+    return sorted(transaction(engine, release, released).values())
 
 
 def upsert(

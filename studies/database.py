@@ -5,7 +5,10 @@ driver's own transaction control is off (`isolation_level = None`): a transactio
 says `BEGIN IMMEDIATE`, since one that begins by reading cannot wait for the write lock later
 ("database is locked"); a reading one says `BEGIN` and sees one snapshot.
 
-PostgreSQL: psycopg 3, with 2 s to connect.
+PostgreSQL: psycopg 3, with 2 s to connect. A connection is asked whether it lives before it is
+used, TCP keepalives find a peer that is gone, and the server ends a statement after 60 s. It ends
+a transaction in which nothing happens after 20 s: that of a process which was paused, and whose
+locks would hold up all others. `?options=-c ...` of the URL changes what the server does.
 """
 
 from __future__ import annotations
@@ -26,6 +29,15 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 2
+RECYCLE_SECONDS = 1800  # a firewall forgets connections that are idle for longer
+
+_LIMITS = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=20s"
+_KEEPALIVES = {
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 
 _FORMS = "sqlite:///sweeps.db or postgresql+psycopg://user:password@host/database"
 _INSTALL = "pip install 'sweeplane[postgres]'"
@@ -111,17 +123,27 @@ def shown(url: URL) -> str:
     return mask_passwords(url.render_as_string(hide_password=True))
 
 
-def engine_options(url: URL) -> dict[str, Any]:
-    """The arguments of `create_engine` that every engine on `url` has, ours and Optuna's."""
+def engine_options(url: URL, *, limits: bool = False) -> dict[str, Any]:
+    """The arguments of `create_engine` that every engine on `url` has, ours and Optuna's.
+
+    `limits`: the server ends statements and transactions that take too long.
+    """
     if url.get_backend_name() == "sqlite":
         patience = float(str(url.query.get("timeout", BUSY_SECONDS)))
         return {
             "connect_args": {"timeout": patience, "isolation_level": None},
             "pool_events": [(_on_sqlite_connect, "connect")],
         }
-    if "connect_timeout" in url.query:
-        return {}
-    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    given = {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVES}
+    arguments: dict[str, Any] = {k: v for k, v in given.items() if k not in url.query}
+    if limits:  # the server takes the last of two values
+        own = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+        arguments["options"] = f"{_LIMITS} {own}".strip()
+    return {
+        "connect_args": arguments,
+        "pool_pre_ping": True,
+        "pool_recycle": RECYCLE_SECONDS,
+    }
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:
@@ -129,9 +151,9 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def make_engine(url: URL) -> Engine:
+def make_engine(url: URL, *, limits: bool = False) -> Engine:
     """Our own engine on `url`; `writing(engine)` is the same with transactions that write."""
-    engine = create_engine(url, **engine_options(url))
+    engine = create_engine(url, **engine_options(url, limits=limits))
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "begin", _begin)
     return engine

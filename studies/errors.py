@@ -1,6 +1,7 @@
 """The root of every error that Sweeplane raises on purpose.
 
     SweeplaneError          exit code 1: ours, or the machine's
+    ├── OutOfReachError     the database was lost for longer than is waited for
     └── UserError           exit code 2: something the user can mend; the message says how
         └── NoStudiesError  the database has no studies yet
 
@@ -14,6 +15,10 @@ class SweeplaneError(Exception):
     """A failure that ends the command; `exit_code` is the process's exit code."""
 
     exit_code = 1
+
+
+class OutOfReachError(SweeplaneError):
+    """The database did not answer for longer than `studies.retrying` waits."""
 
 
 class UserError(SweeplaneError):

@@ -65,6 +65,26 @@ def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) 
     )
 
 
+def ended_under(
+    connection: Connection, states: Mapping[int, TrialState], fence: Fence | None
+) -> set[int]:
+    """Locks trials; returns those that are in these states, their leases ended as the fence's."""
+    leases, trials = schema.leases, tables.trials
+    lock(connection, trials.c.trial_id.in_(states))
+    rows = connection.execute(
+        select(trials.c.trial_id, trials.c.state, leases.c.token, leases.c.expires_at)
+        .select_from(trials.outerjoin(leases, leases.c.trial_id == trials.c.trial_id))
+        .where(trials.c.trial_id.in_(states))
+    )
+    return {
+        row.trial_id
+        for row in rows
+        if row.state == states[row.trial_id]
+        and row.expires_at is None
+        and (fence is None or fence.tokens.get(row.trial_id) == row.token)
+    }
+
+
 def in_order(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """`condition` on leases, whose rows are locked in one order: see `lock`."""
     leases = schema.leases
@@ -90,6 +110,24 @@ def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | No
     # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
     rows = connection.execute(select(leases.c.trial_id, leases.c.token).where(mine))
     return {row.trial_id for row in rows if fence.tokens.get(row.trial_id) == row.token}
+
+
+def lock_study(connection: Connection, study_id: int) -> str:
+    """Locks a sweep's study until the transaction ends; returns its name.
+
+    Raises:
+        KeyError: no such sweep.
+    """
+    studies, sweeps = tables.studies, schema.sweeps
+    row = connection.execute(
+        select(studies.c.study_name)
+        .join_from(studies, sweeps, sweeps.c.study_id == studies.c.study_id)
+        .where(studies.c.study_id == study_id)
+        .with_for_update(of=studies)
+    ).one_or_none()
+    if row is None:
+        raise KeyError(f"no sweep has the study id {study_id}")
+    return str(row.study_name)
 
 
 def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:

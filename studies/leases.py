@@ -24,10 +24,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
 from studies.batches import upsert
-from studies.database import writing
-from studies.fences import end_leases, forget_progress, lock
+from studies.fences import Fence, end_leases, fenced, forget_progress, lock, lock_study
+from studies.retrying import transaction
 from studies.schema import utc_in, utc_now
-from studies.workers import lock_study
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -84,8 +83,7 @@ def claim(
     """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
 
     Args:
-        storage: the study DB.
-        worker, n: who takes them, and how many at most.
+        storage, worker, n: the study DB, who takes them, and how many at most.
         places: budget.trials.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
@@ -94,9 +92,9 @@ def claim(
     Raises:
         KeyError: the study is not there any more.
     """
-    study_id = worker.study_id
-    with writing(storage.engine).begin() as connection:
-        lock_study(connection, study_id)
+
+    def take(connection: Connection) -> Claim:
+        lock_study(connection, study_id := worker.study_id)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
@@ -108,8 +106,17 @@ def claim(
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
         leases = (*again, *waiting, *new)
         _write(connection, worker, leases)
-        elsewhere = _elsewhere(connection, study_id, leases, holding)
-    return Claim(leases, lost, elsewhere, room - len(new) <= 0, free == [])
+        others = _elsewhere(connection, study_id, leases, holding)
+        return Claim(leases, lost, others, room - len(new) <= 0, free == [])
+
+    return transaction(storage.engine, take, lambda *of: _has_taken(worker, *of))
+
+
+def _has_taken(worker: Registered, connection: Connection, found: Claim) -> bool:
+    """Whether a claim whose COMMIT was not answered has arrived: the worker has its leases."""
+    lock_study(connection, worker.study_id)
+    tokens = {lease.trial_id: lease.token for lease in found.leases}
+    return bool(fenced(connection, tokens, Fence(worker.worker_id, tokens)))
 
 
 def _take_over(

@@ -17,6 +17,7 @@ from sqlalchemy import Double, Row, cast, func, select
 from studies import rows, schema, tables
 from studies.errors import UserError
 from studies.lookup import Study, find_study, list_studies
+from studies.retrying import retried
 from studies.rows import Curves, TrialRow
 from studies.workers import Worker, find_workers
 
@@ -74,6 +75,7 @@ class StudySummary:
     last_activity: datetime | None
 
 
+@retried
 def leaderboard(storage: StudyStorage, study_name: str, top: int | None = None) -> list[TrialRow]:
     """The trials, best first: complete, pruned, running, waiting, diverged, failed, cancelled.
 
@@ -88,6 +90,7 @@ def leaderboard(storage: StudyStorage, study_name: str, top: int | None = None) 
         return rows.fill(connection, study, ranked, every=top is None)
 
 
+@retried
 def trial(storage: StudyStorage, study_name: str, number: int) -> TrialDetail:
     """One trial, with its curves and attributes.
 
@@ -111,6 +114,7 @@ def trial(storage: StudyStorage, study_name: str, number: int) -> TrialDetail:
         )
 
 
+@retried
 def curves(
     storage: StudyStorage, study_name: str, numbers: Collection[int] | None = None
 ) -> dict[int, Curves]:
@@ -128,6 +132,7 @@ def curves(
         return rows.curves(connection, find_study(connection, study_name), numbers)
 
 
+@retried
 def status(storage: StudyStorage, study_name: str) -> StudyStatus:
     """Counts, the best so far, times and the live workers of a study.
 
@@ -158,6 +163,7 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
     )
 
 
+@retried
 def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
     """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
     leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
@@ -176,6 +182,7 @@ def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
         return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
 
 
+@retried
 def studies(storage: StudyStorage) -> list[StudySummary]:
     """Every study of the database with its counts, the oldest first."""
     trials = tables.trials

@@ -67,7 +67,7 @@ class Inner:
 
 def open_inner(url: URL) -> Inner:
     """Optuna's storage at `url`, whose tables are there and current."""
-    return Inner(_rdb_storage(url, engine_options(url), current=True))
+    return Inner(_rdb_storage(url, engine_options(url, limits=True), current=True))
 
 
 def _create_optuna_tables(url: URL) -> None:
@@ -104,6 +104,7 @@ def prepare(url: URL, engine: Engine, *, create: bool) -> None:
             if not isinstance(cause, DBAPIError):
                 raise
             raced = any(sign in str(cause.orig).lower() for sign in _RACES)
+            raced = raced or cause.connection_invalidated
             if not raced or time.monotonic() > deadline:
                 raise explain(cause, url) from error
         time.sleep(random.uniform(0.01, 0.2))
@@ -124,6 +125,8 @@ def _prepare(url: URL, engine: Engine, *, create: bool) -> None:
         )
     _create_optuna_tables(url)
     with writing(engine).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         migrations.upgrade(connection)
         if connection.dialect.name == "sqlite":
             for statement in schema.TRIGGERS.values():

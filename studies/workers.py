@@ -25,14 +25,16 @@ from sqlalchemy import Connection, Insert, Row, insert, select, update
 from studies import schema, tables
 from studies.database import writing
 from studies.errors import UserError
-from studies.fences import in_order, lock, release_trials
+from studies.fences import in_order, lock, lock_study, release_trials
 from studies.processes import Process, this_process
+from studies.retrying import at_most, retried, transaction
 from studies.schema import Status, utc_in, utc_now
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
 
 LEASE_SECONDS = 15.0
+BEATS_PER_LEASE = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def register(
         UserError: another process that lives leads.
         KeyError: no such sweep.
     """
-    with writing(storage.engine).begin() as connection:
+
+    def enter(connection: Connection) -> Registered:
         name = lock_study(connection, study_id)
         present = _bury(connection, study_id)
         live = [worker for worker in present if worker.alive]
@@ -99,18 +102,31 @@ def register(
             device=device, lanes=lanes, leads=leads, lease_seconds=lease_seconds
         )
         worker_id = connection.execute(row.returning(schema.workers.c.worker_id)).scalar_one()
-    return Registered(worker_id, study_id, lease_seconds, leads, elapsed)
+        return Registered(worker_id, study_id, lease_seconds, leads, elapsed)
+
+    return transaction(storage.engine, enter, _has_entered)
+
+
+def _has_entered(connection: Connection, me: Registered) -> bool:
+    """Whether a registration whose COMMIT was not answered has arrived."""
+    lock_study(connection, me.study_id)
+    there = find_workers(connection, me.study_id)
+    return any((w.worker_id, w.process) == (me.worker_id, this_process()) for w in there)
 
 
 def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) -> Renewed:
     """Says that the worker lives, and extends the leases of the trials in `tokens`.
 
+    While the database is lost, it is tried again for a third of a lease: then the next beat is due.
+
     Raises:
         KeyError: the worker is not there: its study was deleted.
+        OutOfReachError: the database is lost.
     """
     leases, workers = schema.leases, schema.workers
     mine = (leases.c.worker_id == worker.worker_id) & leases.c.trial_id.in_(tokens)
-    with writing(storage.engine).begin() as connection:
+
+    def extend(connection: Connection) -> Renewed:
         held = connection.execute(
             update(leases)
             .where(in_order(mine & leases.c.expires_at.is_not(None)))
@@ -123,13 +139,19 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
         if leads is None:
             raise KeyError(f"worker {worker.worker_id} is not there: its study was deleted")
         elapsed = _tick(connection, worker.study_id, worker.lease_seconds, count=True)
-    found = {row.trial_id: row.token for row in held}
-    lost = frozenset(trial for trial, token in tokens.items() if found.get(trial) != token)
-    return Renewed(lost, elapsed, leads)
+        found = {row.trial_id: row.token for row in held}
+        lost = frozenset(trial for trial, token in tokens.items() if found.get(trial) != token)
+        return Renewed(lost, elapsed, leads)
+
+    with at_most(worker.lease_seconds / BEATS_PER_LEASE):
+        return transaction(storage.engine, extend)
 
 
 def bury_dead(storage: StudyStorage, study_id: int) -> None:
-    """Ends the workers of this machine whose processes are gone; their leases expire at once."""
+    """Ends the workers of this machine whose processes are gone; their leases expire at once.
+
+    It is part of a heartbeat, and the next one comes anyway: it is not tried again.
+    """
     with storage.engine.connect() as connection:
         dead = [worker for worker in find_workers(connection, study_id) if worker.process.gone]
     if dead:
@@ -148,7 +170,8 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
     mine = select(leases.c.trial_id).where(
         leases.c.worker_id == worker.worker_id, leases.c.expires_at.is_not(None)
     )
-    with writing(storage.engine).begin() as connection:
+
+    def leave(connection: Connection) -> list[int]:
         lock_study(connection, worker.study_id)
         held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
         numbers = lock(connection, held)
@@ -162,9 +185,17 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
         _tick(connection, worker.study_id, worker.lease_seconds, count=True)
         if not any(other.alive for other in find_workers(connection, worker.study_id)):
             _set_status(connection, worker.study_id, status)
-    return sorted(numbers[trial_id] for trial_id in left)
+        return sorted(numbers[trial_id] for trial_id in left)
+
+    def has_left(connection: Connection, _: list[int]) -> bool:
+        lock_study(connection, worker.study_id)
+        there = find_workers(connection, worker.study_id)
+        return worker.worker_id not in {other.worker_id for other in there}
+
+    return transaction(storage.engine, leave, has_left)
 
 
+@retried
 def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
     """The workers that live, the oldest first."""
     with storage.engine.connect() as connection:
@@ -178,24 +209,6 @@ def find_workers(connection: Connection, study_id: int | None = None) -> list[Wo
     if study_id is not None:
         query = query.where(workers.c.study_id == study_id)
     return [_read(row) for row in connection.execute(query.order_by(workers.c.worker_id))]
-
-
-def lock_study(connection: Connection, study_id: int) -> str:
-    """Locks a sweep's study until the transaction ends; returns its name.
-
-    Raises:
-        KeyError: no such sweep.
-    """
-    studies, sweeps = tables.studies, schema.sweeps
-    row = connection.execute(
-        select(studies.c.study_name)
-        .join_from(studies, sweeps, sweeps.c.study_id == studies.c.study_id)
-        .where(studies.c.study_id == study_id)
-        .with_for_update(of=studies)
-    ).one_or_none()
-    if row is None:
-        raise KeyError(f"no sweep has the study id {study_id}")
-    return str(row.study_name)
 
 
 def _row(study_id: int) -> Insert:

