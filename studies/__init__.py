@@ -16,11 +16,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from studies import queries
+    from studies.attempts import Attempt, attempts
     from studies.batches import Drawn, Finish, Report
-    from studies.errors import NoStudiesError, SweeplaneError, UserError
+    from studies.control import (
+        CANCELLED,
+        Ended,
+        Given,
+        break_loop,
+        cancel_trials,
+        current_order,
+        give,
+        held_trials,
+    )
+    from studies.errors import GoneError, NoStudiesError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
+    from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
         Sweep,
@@ -33,6 +45,7 @@ if TYPE_CHECKING:
     )
     from studies.workers import (
         LEASE_SECONDS,
+        Code,
         Registered,
         Worker,
         bury_dead,
@@ -43,14 +56,21 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CANCELLED",
     "COUNTED",
     "LEASE_SECONDS",
+    "Attempt",
     "Claim",
+    "Code",
     "Drawn",
+    "Ended",
     "Finish",
+    "Given",
+    "GoneError",
     "Holding",
     "Lease",
     "NoStudiesError",
+    "Order",
     "Points",
     "Registered",
     "Report",
@@ -60,11 +80,17 @@ __all__ = [
     "SweeplaneError",
     "UserError",
     "Worker",
+    "attempts",
+    "break_loop",
     "bury_dead",
+    "cancel_trials",
     "check_storage",
     "claim",
     "create_sweep",
+    "current_order",
     "get_sweep",
+    "give",
+    "held_trials",
     "list_sweeps",
     "live_workers",
     "mask_passwords",
@@ -78,11 +104,23 @@ __all__ = [
 ]
 
 _MODULES = {
+    "studies.attempts": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
-    "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
+    "studies.control": (
+        "CANCELLED",
+        "Ended",
+        "Given",
+        "break_loop",
+        "cancel_trials",
+        "current_order",
+        "give",
+        "held_trials",
+    ),
+    "studies.errors": ("GoneError", "NoStudiesError", "SweeplaneError", "UserError"),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),
+    "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
         "Sweep",
@@ -95,6 +133,7 @@ _MODULES = {
     ),
     "studies.workers": (
         "LEASE_SECONDS",
+        "Code",
         "Registered",
         "Worker",
         "bury_dead",
