@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from studies import queries
-    from studies.attempts import Attempt, attempts
     from studies.batches import Drawn, Finish, Report
+    from studies.claims import Attempt, attempts
     from studies.control import (
         CANCELLED,
         Ended,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         cancel_trials,
         current_order,
         give,
-        held_trials,
     )
     from studies.errors import GoneError, NoStudiesError, SweeplaneError, UserError
     from studies.holding import Holding
@@ -90,7 +89,6 @@ __all__ = [
     "current_order",
     "get_sweep",
     "give",
-    "held_trials",
     "list_sweeps",
     "live_workers",
     "mask_passwords",
@@ -104,7 +102,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "studies.attempts": ("Attempt", "attempts"),
+    "studies.claims": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
     "studies.control": (
         "CANCELLED",
@@ -114,7 +112,6 @@ _MODULES = {
         "cancel_trials",
         "current_order",
         "give",
-        "held_trials",
     ),
     "studies.errors": ("GoneError", "NoStudiesError", "SweeplaneError", "UserError"),
     "studies.holding": ("Holding",),

@@ -56,14 +56,14 @@ class Ended:
     reason: str | None
 
 
-def current_order(storage: StudyStorage, study_id: int) -> Order:
-    """What the workers of a sweep are to do.
+def current_order(storage: StudyStorage, study_id: int, worker_id: int) -> Order:
+    """What a worker of a sweep is to do.
 
     Raises:
-        GoneError: no such sweep.
+        GoneError: no such sweep, or no such worker of it.
     """
     with storage.engine.connect() as connection:
-        return read_order(connection, study_id)
+        return read_order(connection, study_id, worker_id)
 
 
 def give(storage: StudyStorage, study_name: str, control: Control) -> Given:
@@ -137,33 +137,6 @@ def break_loop(
         if reason is None:
             return order
         return give_order(connection, study_id, Order("stop", reason))
-
-
-def held_trials(storage: StudyStorage, study_id: int) -> dict[int, list[int]]:
-    """The numbers of the RUNNING trials that each live worker holds, by the worker's id."""
-    with storage.engine.connect() as connection:
-        live = {w.worker_id for w in find_workers(connection, study_id) if w.alive}
-        held = held_by(connection, study_id)
-    return {worker_id: numbers for worker_id, numbers in held.items() if worker_id in live}
-
-
-def held_by(connection: Connection, study_id: int) -> dict[int, list[int]]:
-    """The numbers of the RUNNING trials that each worker holds, by the worker's id."""
-    leases, trials = schema.leases, tables.trials
-    query = (
-        select(leases.c.worker_id, trials.c.number)
-        .join_from(leases, trials, trials.c.trial_id == leases.c.trial_id)
-        .where(
-            trials.c.study_id == study_id,
-            trials.c.state == TrialState.RUNNING,
-            leases.c.expires_at.is_not(None),
-        )
-        .order_by(trials.c.number)
-    )
-    found: dict[int, list[int]] = {}
-    for worker_id, number in connection.execute(query):
-        found.setdefault(worker_id, []).append(number)
-    return found
 
 
 def _locked(connection: Connection, study_name: str) -> int:

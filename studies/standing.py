@@ -49,7 +49,7 @@ def lock_study(connection: Connection, study_id: int) -> str:
 
 
 def read_order(connection: Connection, study_id: int, worker_id: int | None = None) -> Order:
-    """The order of a locked sweep; `worker_id`: of that worker's sweep, which must be this one.
+    """The order of a sweep; `worker_id`: of that worker's sweep, which must be this one.
 
     Raises:
         GoneError: no such sweep, or the worker is not there: its study was deleted, and SQLite may

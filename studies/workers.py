@@ -7,8 +7,8 @@
 A worker is alive while its heartbeat, by the database's clock, is younger than its lease. On its
 own machine the kernel knows sooner: a process that is gone is buried, and its leases expire.
 
-The sweep's wall clock is the time with a worker alive, but for pauses: every heartbeat adds the time
-since the last one of any worker.
+The sweep's wall clock is the time with a worker alive, but for pauses: every heartbeat adds the
+time since the last one of any worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Insert, Row, insert, select, update
+from sqlalchemy import Connection, Insert, insert, select, update
 
 from studies import schema, tables
 from studies.database import writing
@@ -238,7 +238,7 @@ def _row(study_id: int) -> Insert:
     )
 
 
-def _read(row: Row[Any]) -> Worker:
+def _read(row: Any) -> Worker:
     process = Process(row.host, row.kernel, row.pid, row.started)
     age = (row.now - row.heartbeat).total_seconds()
     return Worker(
