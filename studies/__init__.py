@@ -18,10 +18,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
-    from studies.errors import NoStudiesError, OutOfReachError, SweeplaneError, UserError
+    from studies.claims import Attempt, attempts
+    from studies.control import (
+        CANCELLED,
+        Ended,
+        Given,
+        break_loop,
+        cancel_trials,
+        current_order,
+        give,
+    )
+    from studies.errors import GoneError, NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.secrets import mask_passwords
+    from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
         Sweep,
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     )
     from studies.workers import (
         LEASE_SECONDS,
+        Code,
         Registered,
         Worker,
         bury_dead,
@@ -44,14 +56,21 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CANCELLED",
     "COUNTED",
     "LEASE_SECONDS",
+    "Attempt",
     "Claim",
+    "Code",
     "Drawn",
+    "Ended",
     "Finish",
+    "Given",
+    "GoneError",
     "Holding",
     "Lease",
     "NoStudiesError",
+    "Order",
     "OutOfReachError",
     "Points",
     "Registered",
@@ -62,11 +81,16 @@ __all__ = [
     "SweeplaneError",
     "UserError",
     "Worker",
+    "attempts",
+    "break_loop",
     "bury_dead",
+    "cancel_trials",
     "check_storage",
     "claim",
     "create_sweep",
+    "current_order",
     "get_sweep",
+    "give",
     "list_sweeps",
     "live_workers",
     "mask_passwords",
@@ -80,11 +104,28 @@ __all__ = [
 ]
 
 _MODULES = {
+    "studies.claims": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
-    "studies.errors": ("NoStudiesError", "OutOfReachError", "SweeplaneError", "UserError"),
+    "studies.control": (
+        "CANCELLED",
+        "Ended",
+        "Given",
+        "break_loop",
+        "cancel_trials",
+        "current_order",
+        "give",
+    ),
+    "studies.errors": (
+        "GoneError",
+        "NoStudiesError",
+        "OutOfReachError",
+        "SweeplaneError",
+        "UserError",
+    ),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.secrets": ("mask_passwords",),
+    "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
         "Sweep",
@@ -97,6 +138,7 @@ _MODULES = {
     ),
     "studies.workers": (
         "LEASE_SECONDS",
+        "Code",
         "Registered",
         "Worker",
         "bury_dead",

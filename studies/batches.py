@@ -161,6 +161,20 @@ def hand_back(
     return sorted(transaction(engine, release, released).values())
 
 
+def fail(connection: Connection, ids: Sequence[int], **said: str) -> None:
+    """Ends locked trials that their workers did not end: FAIL, with `said` as user attributes."""
+    attrs = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for trial_id in ids
+        for key, value in said.items()
+    ]
+    upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
+    ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
+    trials = tables.trials
+    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
+    end_leases(connection, ids)
+
+
 def upsert(
     connection: Connection, table: Table, key: Sequence[str], rows: list[dict[str, Any]]
 ) -> None:

@@ -2,6 +2,7 @@
 
     SweeplaneError          exit code 1: ours, or the machine's
     ├── OutOfReachError     the database was lost for longer than is waited for
+    ├── GoneError           the study was deleted meanwhile
     └── UserError           exit code 2: something the user can mend; the message says how
         └── NoStudiesError  the database has no studies yet
 
@@ -25,6 +26,12 @@ class UserError(SweeplaneError):
     """A mistake in what the user gave: where, what was given, what is allowed, what to do."""
 
     exit_code = 2
+
+
+class GoneError(SweeplaneError, KeyError):
+    """A study, or something of it, is not there any more; a `KeyError`, as Optuna has it."""
+
+    __str__ = Exception.__str__  # a KeyError's is quoted
 
 
 class NoStudiesError(UserError):

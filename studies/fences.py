@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from sqlalchemy import delete, select, update
 
 from studies import schema, tables
+from studies.schema import utc_now
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
@@ -36,7 +37,7 @@ def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
         .where(trials.c.trial_id.in_(trial_ids))
         .values(state=TrialState.WAITING, datetime_start=None)
     )
-    end_leases(connection, trial_ids, worker_id=None)
+    end_leases(connection, trial_ids, worker_id=None, ended_at=None)
 
 
 def forget_progress(connection: Connection, trial_ids: Sequence[int]) -> None:
@@ -56,12 +57,12 @@ def forget_progress(connection: Connection, trial_ids: Sequence[int]) -> None:
 
 
 def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) -> None:
-    """The leases of locked trials expire no more."""
+    """The leases of locked trials expire no more; the trials end now, unless `values` say else."""
     leases = schema.leases
     connection.execute(
         update(leases)
         .where(in_order(leases.c.trial_id.in_(trial_ids)))
-        .values(expires_at=None, **values)
+        .values({"expires_at": None, "ended_at": utc_now(), **values})
     )
 
 
@@ -110,24 +111,6 @@ def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | No
     # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
     rows = connection.execute(select(leases.c.trial_id, leases.c.token).where(mine))
     return {row.trial_id for row in rows if fence.tokens.get(row.trial_id) == row.token}
-
-
-def lock_study(connection: Connection, study_id: int) -> str:
-    """Locks a sweep's study until the transaction ends; returns its name.
-
-    Raises:
-        KeyError: no such sweep.
-    """
-    studies, sweeps = tables.studies, schema.sweeps
-    row = connection.execute(
-        select(studies.c.study_name)
-        .join_from(studies, sweeps, sweeps.c.study_id == studies.c.study_id)
-        .where(studies.c.study_id == study_id)
-        .with_for_update(of=studies)
-    ).one_or_none()
-    if row is None:
-        raise KeyError(f"no sweep has the study id {study_id}")
-    return str(row.study_name)
 
 
 def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optuna.trial import TrialState
 from sqlalchemy import inspect, select
 
 from studies import schema, tables
@@ -26,10 +28,17 @@ class Holder:
 
     def words(self) -> str:
         """Who holds what, in words."""
-        return (
-            f"study '{self.study}' is being run by process {self.process.pid} on "
-            f"'{self.process.host}' (heartbeat {self.heartbeat_age:.0f} s ago)"
-        )
+        return in_words([self])
+
+
+def in_words(holders: Sequence[Holder]) -> str:
+    """Who holds a study, in words; there is one at least."""
+    each = [
+        f"process {holder.process.pid} on '{holder.process.host}' "
+        f"(heartbeat {holder.heartbeat_age:.0f} s ago)"
+        for holder in holders
+    ]
+    return f"study '{holders[0].study}' is being run by {', '.join(each)}"
 
 
 def live_holders(connection: Connection, study_id: int | None = None) -> list[Holder]:
@@ -50,3 +59,22 @@ def live_holders(connection: Connection, study_id: int | None = None) -> list[Ho
         Holder(worker.study_id, names[worker.study_id], worker.process, worker.heartbeat_age)
         for worker in live
     ]
+
+
+def held_by(connection: Connection, study_id: int) -> dict[int, list[int]]:
+    """The numbers of the RUNNING trials that each worker holds, by the worker's id."""
+    leases, trials = schema.leases, tables.trials
+    query = (
+        select(leases.c.worker_id, trials.c.number)
+        .join_from(leases, trials, trials.c.trial_id == leases.c.trial_id)
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state == TrialState.RUNNING,
+            leases.c.expires_at.is_not(None),
+        )
+        .order_by(trials.c.number)
+    )
+    found: dict[int, list[int]] = {}
+    for worker_id, number in connection.execute(query):
+        found.setdefault(worker_id, []).append(number)
+    return found

@@ -23,10 +23,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
-from studies.batches import upsert
-from studies.fences import Fence, end_leases, fenced, forget_progress, lock, lock_study
+from studies.batches import fail, upsert
+from studies.fences import Fence, fenced, forget_progress, lock
 from studies.retrying import transaction
 from studies.schema import utc_in, utc_now
+from studies.standing import Order, lock_study, read_order
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -68,6 +69,7 @@ class Claim:
     elsewhere: int  # trials that other workers hold
     full: bool  # every place of the budget is taken
     exhausted: bool  # no point is free
+    order: Order  # nothing is taken unless it is `run`
 
 
 def claim(
@@ -90,11 +92,14 @@ def claim(
         max_attempts: how often a worker may die on one trial.
 
     Raises:
-        KeyError: the study is not there any more.
+        GoneError: the study is not there any more.
     """
 
     def take(connection: Connection) -> Claim:
         lock_study(connection, study_id := worker.study_id)
+        order = read_order(connection, study_id, worker.worker_id)
+        if order.control != "run":
+            return Claim((), (), 0, full=False, exhausted=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
@@ -107,7 +112,7 @@ def claim(
         leases = (*again, *waiting, *new)
         _write(connection, worker, leases)
         others = _elsewhere(connection, study_id, leases, holding)
-        return Claim(leases, lost, others, room - len(new) <= 0, free == [])
+        return Claim(leases, lost, others, room - len(new) <= 0, free == [], order)
 
     return transaction(storage.engine, take, lambda *of: _has_taken(worker, *of))
 
@@ -156,20 +161,9 @@ def _expired(connection: Connection, study_id: int, holding: Collection[int]) ->
 
 
 def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
-    if not lost:
-        return
-    ids = [lease.trial_id for lease in lost]
-    said = {"outcome": "failed", "reason": f"its worker died {attempts} times"}
-    attrs = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for trial_id in ids
-        for key, value in said.items()
-    ]
-    upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
-    ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
-    trials = tables.trials
-    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
-    end_leases(connection, ids)
+    if lost:
+        ids = [lease.trial_id for lease in lost]
+        fail(connection, ids, outcome="failed", reason=f"its worker died {attempts} times")
 
 
 def _counts(connection: Connection, study_id: int) -> dict[TrialState, int]:
@@ -212,13 +206,22 @@ def _free(connection: Connection, study_id: int, points: Points | None) -> list[
     """The points that no trial has; None: there are none at all."""
     if points is None:
         return None
-    trials, attrs = tables.trials, tables.system_attrs
+    trials, attrs, gone = tables.trials, tables.system_attrs, json.dumps("cancelled")
+    outcomes = tables.user_attrs.alias("outcomes")
+    same = (outcomes.c.trial_id == trials.c.trial_id) & (outcomes.c.key == "outcome")
     rows = connection.execute(
-        select(attrs.c.value_json, trials.c.state)
-        .join_from(trials, attrs, attrs.c.trial_id == trials.c.trial_id)
+        select(attrs.c.value_json, trials.c.state, outcomes.c.value_json.label("outcome"))
+        .select_from(
+            trials.join(attrs, attrs.c.trial_id == trials.c.trial_id).outerjoin(outcomes, same)
+        )
         .where(trials.c.study_id == study_id, attrs.c.key == points.key)
     )
-    return list(points.free([(json.loads(row.value_json), row.state) for row in rows]))
+    taken = [
+        # A point whose trial was cancelled is not trained again.
+        (json.loads(row.value_json), TrialState.PRUNED if row.outcome == gone else row.state)
+        for row in rows
+    ]
+    return list(points.free(taken))
 
 
 def _create(
@@ -267,6 +270,11 @@ def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -
     names = ("worker_id", "token", "attempt", "expires_at")
     changed = {name: new.excluded[name] for name in names}
     connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
+    held = [
+        {name: row[name] for name in ("trial_id", "token", "worker_id")} | {"claimed_at": utc_now()}
+        for row in rows
+    ]
+    connection.execute(insert(schema.claims).values(held))
 
 
 def _elsewhere(

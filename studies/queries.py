@@ -16,9 +16,11 @@ from sqlalchemy import Double, Row, cast, func, select
 
 from studies import rows, schema, tables
 from studies.errors import UserError
+from studies.holders import held_by
 from studies.lookup import Study, find_study, list_studies
 from studies.retrying import retried
 from studies.rows import Curves, TrialRow
+from studies.standing import Order
 from studies.workers import Worker, find_workers
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class StudyStatus:
     last_activity: datetime | None  # a trial's start or end, or a live worker's heartbeat
     seconds: float  # of training, summed over trials
     workers: Sequence[Worker]  # those that live, the oldest first
+    holding: Mapping[int, Sequence[int]]  # numbers of the RUNNING trials by worker, dead ones too
+    order: Order | None  # what the workers are to do; None: a plain Optuna study
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class StudySummary:
     failed: int
     running: int
     waiting: int
+    control: str | None
     best: float | None  # of the complete trials
     last_activity: datetime | None
 
@@ -143,6 +148,7 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         study = find_study(connection, study_name)
         groups = _groups(connection, study)
         best = _best(connection, study)
+        holding = held_by(connection, study.study_id)
         workers = [each for each in find_workers(connection, study.study_id) if each.alive]
     moments = [group.latest for group in groups] + [each.heartbeat for each in workers]
     return StudyStatus(
@@ -160,6 +166,8 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         last_activity=max((moment for moment in moments if moment), default=None),
         seconds=sum(group.seconds or 0.0 for group in groups),
         workers=workers,
+        holding=holding,
+        order=study.order,
     )
 
 
@@ -213,6 +221,7 @@ def studies(storage: StudyStorage) -> list[StudySummary]:
                 failed=counts.get(TrialState.FAIL, 0),
                 running=counts.get(TrialState.RUNNING, 0),
                 waiting=counts.get(TrialState.WAITING, 0),
+                control=None if study.order is None else study.order.control,
                 best=extremes.get((study.study_id, study.direction)),
                 last_activity=max((group.latest for group in mine if group.latest), default=None),
             )

@@ -32,7 +32,7 @@ _OUTCOMES = {
     TrialState.FAIL: "failed",
 }
 _RANKS = ("complete", "pruned", "running", "waiting", "diverged", "failed", "cancelled")
-_ATTRS = ("config", "epochs", "seconds", "origin", "reason", "seed", "diverged_step")
+_ATTRS = ("config", "epochs", "seconds", "origin", "reason", "seed", "diverged_step", "retry_of")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class TrialRow:
     reason: str | None = None
     seed: int | None = None
     diverged_step: int | None = None
+    retry_of: int | None = None  # number of the trial that it trains once more
     test: Mapping[str, float] = field(default_factory=dict)  # "test/..." at its last step
 
 

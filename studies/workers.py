@@ -7,34 +7,40 @@
 A worker is alive while its heartbeat, by the database's clock, is younger than its lease. On its
 own machine the kernel knows sooner: a process that is gone is buried, and its leases expire.
 
-The sweep's wall clock is the time with a worker alive: every heartbeat adds the time since the last
-one of any worker.
+The sweep's wall clock is the time with a worker alive, but for pauses: every heartbeat adds the
+time since the last one of any worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Insert, Row, insert, select, update
+from sqlalchemy import Connection, Insert, insert, select, update
 
 from studies import schema, tables
 from studies.database import writing
-from studies.errors import UserError
-from studies.fences import in_order, lock, lock_study, release_trials
+from studies.errors import GoneError, UserError
+from studies.fences import in_order, lock, release_trials
 from studies.processes import Process, this_process
 from studies.retrying import at_most, retried, transaction
 from studies.schema import Status, utc_in, utc_now
+from studies.standing import Order, begin, give_order, lock_study, read_order, set_status, tick
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
 
 LEASE_SECONDS = 15.0
 BEATS_PER_LEASE = 3
+
+_READ = (
+    *("worker_id", "study_id", "host", "kernel", "pid", "started", "device", "lanes", "leads"),
+    *("heartbeat", "lease_seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,16 @@ class Registered:
     lease_seconds: float
     leads: bool
     elapsed_seconds: float  # the sweep's wall clock when it registered
+    order: Order  # what it was to do then
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code, and the machine, that a worker trains with."""
+
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    environment: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ class Worker:
     leads: bool
     heartbeat: datetime  # naive UTC, by the database's clock
     heartbeat_age: float  # seconds
+    lease_seconds: float
     alive: bool
 
 
@@ -70,6 +87,7 @@ class Renewed:
     lost: frozenset[int]  # ids of trials that another worker holds by now
     elapsed_seconds: float  # the sweep's wall clock
     leads: bool  # False: another `sweeps run` leads now
+    order: Order
 
 
 def register(
@@ -80,14 +98,16 @@ def register(
     lanes: int = 1,
     lease_seconds: float = LEASE_SECONDS,
     leads: bool = False,
+    code: Code | None = None,
 ) -> Registered:
     """Registers this process as a worker, and buries those of this machine that are gone.
 
-    `leads`: this is `sweeps run`, which plans and follows to MLflow; there is one at a time.
+    `leads`: this is `sweeps run`, which plans and follows to MLflow; there is one at a time. It
+    lets a sweep go on that was stopped.
 
     Raises:
-        UserError: another process that lives leads.
-        KeyError: no such sweep.
+        UserError: another process that lives leads, or the sweep was stopped and this one does not.
+        GoneError: no such sweep.
     """
 
     def enter(connection: Connection) -> Registered:
@@ -96,13 +116,23 @@ def register(
         live = [worker for worker in present if worker.alive]
         if leads:
             _lead(connection, name, [worker for worker in present if worker.leads])
-        elapsed = _tick(connection, study_id, lease_seconds, count=bool(live))
-        _set_status(connection, study_id, "running")
+        elapsed, order = tick(connection, study_id, lease_seconds, count=bool(live))
+        if order.ends and not leads:
+            raise UserError(_stopped(name, order))
+        if order.ends or not live:
+            begin(connection, study_id)
+        if order.ends:
+            order = give_order(connection, study_id, Order())
+        set_status(connection, study_id, "running")
         row = _row(study_id).values(
-            device=device, lanes=lanes, leads=leads, lease_seconds=lease_seconds
+            device=device,
+            lanes=lanes,
+            leads=leads,
+            lease_seconds=lease_seconds,
+            **asdict(code or Code()),
         )
         worker_id = connection.execute(row.returning(schema.workers.c.worker_id)).scalar_one()
-        return Registered(worker_id, study_id, lease_seconds, leads, elapsed)
+        return Registered(worker_id, study_id, lease_seconds, leads, elapsed, order)
 
     return transaction(storage.engine, enter, _has_entered)
 
@@ -120,7 +150,7 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
     While the database is lost, it is tried again for a third of a lease: then the next beat is due.
 
     Raises:
-        KeyError: the worker is not there: its study was deleted.
+        GoneError: the worker is not there: its study was deleted.
         OutOfReachError: the database is lost.
     """
     leases, workers = schema.leases, schema.workers
@@ -137,11 +167,11 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
         beat = beat.values(heartbeat=utc_now(), ended=None).returning(workers.c.leads)
         leads = connection.execute(beat).scalar_one_or_none()
         if leads is None:
-            raise KeyError(f"worker {worker.worker_id} is not there: its study was deleted")
-        elapsed = _tick(connection, worker.study_id, worker.lease_seconds, count=True)
+            raise GoneError(f"worker {worker.worker_id} is not there: its study was deleted")
+        elapsed, order = tick(connection, worker.study_id, worker.lease_seconds, count=True)
         found = {row.trial_id: row.token for row in held}
         lost = frozenset(trial for trial, token in tokens.items() if found.get(trial) != token)
-        return Renewed(lost, elapsed, leads)
+        return Renewed(lost, elapsed, leads, order)
 
     with at_most(worker.lease_seconds / BEATS_PER_LEASE):
         return transaction(storage.engine, extend)
@@ -165,6 +195,9 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
 
     Returns:
         The numbers of the trials that were handed back.
+
+    Raises:
+        GoneError: its study was deleted.
     """
     leases, workers, trials = schema.leases, schema.workers, tables.trials
     mine = select(leases.c.trial_id).where(
@@ -173,6 +206,7 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
 
     def leave(connection: Connection) -> list[int]:
         lock_study(connection, worker.study_id)
+        read_order(connection, worker.study_id, worker.worker_id)
         held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
         numbers = lock(connection, held)
         left = connection.scalars(mine.where(leases.c.trial_id.in_(numbers))).all()
@@ -182,9 +216,9 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
             .where(workers.c.worker_id == worker.worker_id)
             .values(ended=utc_now(), heartbeat=utc_now())
         )
-        _tick(connection, worker.study_id, worker.lease_seconds, count=True)
+        tick(connection, worker.study_id, worker.lease_seconds, count=True)
         if not any(other.alive for other in find_workers(connection, worker.study_id)):
-            _set_status(connection, worker.study_id, status)
+            set_status(connection, worker.study_id, status)
         return sorted(numbers[trial_id] for trial_id in left)
 
     def has_left(connection: Connection, _: list[int]) -> bool:
@@ -205,10 +239,21 @@ def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
 def find_workers(connection: Connection, study_id: int | None = None) -> list[Worker]:
     """The workers that have not ended, alive or not; of every study, or of one."""
     workers = schema.workers
-    query = select(workers, utc_now().label("now")).where(workers.c.ended.is_(None))
+    # By name: the table may be that of an older version, which is about to be upgraded.
+    columns = [workers.c[name] for name in _READ]
+    query = select(*columns, utc_now().label("now")).where(workers.c.ended.is_(None))
     if study_id is not None:
         query = query.where(workers.c.study_id == study_id)
     return [_read(row) for row in connection.execute(query.order_by(workers.c.worker_id))]
+
+
+def _stopped(study: str, order: Order) -> str:
+    how = "cancelled" if order.control == "cancel" else "stopped"
+    why = f": {order.reason}" if order.reason else f" by `sweeps {order.control}`"
+    return (
+        f"study '{study}' was {how}{why}. To go on: sweeps run FILE, or sweeps resume {study} and "
+        "start this worker again"
+    )
 
 
 def _row(study_id: int) -> Insert:
@@ -224,7 +269,7 @@ def _row(study_id: int) -> Insert:
     )
 
 
-def _read(row: Row[Any]) -> Worker:
+def _read(row: Any) -> Worker:
     process = Process(row.host, row.kernel, row.pid, row.started)
     age = (row.now - row.heartbeat).total_seconds()
     return Worker(
@@ -236,6 +281,7 @@ def _read(row: Row[Any]) -> Worker:
         leads=row.leads,
         heartbeat=row.heartbeat,
         heartbeat_age=age,
+        lease_seconds=row.lease_seconds,
         alive=age < row.lease_seconds and not process.gone,
     )
 
@@ -266,31 +312,3 @@ def _lead(connection: Connection, study: str, leaders: Sequence[Worker]) -> None
             )
     ids = [leader.worker_id for leader in leaders]
     connection.execute(update(workers).where(workers.c.worker_id.in_(ids)).values(leads=False))
-
-
-def _tick(connection: Connection, study_id: int, longest: float, *, count: bool) -> float:
-    """Moves the sweep's wall clock to now; `count` the time since, unless a lease is shorter."""
-    sweeps = schema.sweeps
-    row = connection.execute(
-        select(sweeps.c.elapsed_seconds, sweeps.c.elapsed_at, utc_now().label("now"))
-        .where(sweeps.c.study_id == study_id)
-        .with_for_update()
-    ).one()
-    elapsed: float = row.elapsed_seconds or 0.0
-    if count and row.elapsed_at is not None:
-        since = (row.now - row.elapsed_at).total_seconds()
-        elapsed += since if 0 < since <= longest else 0.0
-    connection.execute(
-        update(sweeps)
-        .where(sweeps.c.study_id == study_id)
-        .values(elapsed_seconds=elapsed, elapsed_at=max(row.now, row.elapsed_at or row.now))
-    )
-    return elapsed
-
-
-def _set_status(connection: Connection, study_id: int, status: Status) -> None:
-    connection.execute(
-        update(schema.sweeps)
-        .where(schema.sweeps.c.study_id == study_id)
-        .values(status=status, updated_at=utc_now())
-    )

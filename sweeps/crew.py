@@ -21,9 +21,10 @@ from typing import IO, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, OutOfReachError, SweeplaneError, UserError, queries
+from studies import LEASE_SECONDS, Order, OutOfReachError, SweeplaneError, UserError, queries
 from studies.retrying import at_most
 from sweeps.config import Config
+from sweeps.control import ended_by, note
 from sweeps.device import resolve_device
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
@@ -141,6 +142,7 @@ class Crew:
             for n in range(1, count + 1)
         ]
         self._draining = False
+        self._note = ""
         self._before = _ended(sweep.study.get_trials(deepcopy=False))
         self._shown = 0.0
         self.progress = make_progress(sweep)
@@ -153,7 +155,7 @@ class Crew:
         """
         with ExitStack() as stack:
             stack.enter_context(self._member)
-            self._member.beating(lambda _: None, self._drain, self._changed)
+            self._member.beating(lambda _: None, self._drain, self._changed, self._obey)
             self._stack = stack.pop_all()
         return self
 
@@ -162,29 +164,39 @@ class Crew:
 
     @property
     def drained(self) -> bool:
-        """Whether a signal ended the run before the budget was met."""
+        """Whether a signal or a command ended the run before the budget was met."""
         return self._draining
 
     def run(self) -> str:
         """Let the workers train until they end; return why they did.
 
         Raises:
-            SweeplaneError: one ended with an error, or died again and again.
+            SweeplaneError: one ended with an error, or died again and again; or the study was
+                deleted.
         """
-        plan(self._sweep)
         try:
-            with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
-                self._watch()
+            with self._member.present():
+                plan(self._sweep)
+                with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
+                    self._watch()
+                return self._why_ended()
         except BaseException:
             self._member.ending = "failed"
             self._send(signal.SIGKILL)
             raise
+
+    def _why_ended(self) -> str:
+        order = self._member.order()
+        if order.reason is not None:
+            raise SweeplaneError(order.reason)
         errors = [place.error for place in self._places if place.error is not None]
+        if order.ends:  # a worker that came too late was refused for that
+            errors = [error for error in errors if not isinstance(error, UserError)]
+            self._draining = True
         if errors:
-            self._member.ending = "failed"
             raise errors[0]
         if self._draining:
-            return "drained by a signal"
+            return ended_by(order) or "drained by a signal"
         self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
         met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
@@ -238,6 +250,12 @@ class Crew:
     def _drain(self) -> None:
         self._draining = True
         self.progress.note = "draining: each worker ends its epoch and hands its trial back"
+
+    def _obey(self, order: Order) -> None:
+        said = note(self._sweep.study.study_name, order)
+        self._draining = self._draining or order.ends
+        if said != self._note:
+            self._note = self.progress.note = said
 
     def _send(self, number: signal.Signals) -> None:
         for place in self._places:

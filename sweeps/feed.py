@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from studies import Claim, Finish, Holding, Report, SweeplaneError
+from studies import Claim, Finish, Holding, Order, Report
 from sweeps.asking import Asked, Asker
+from sweeps.breaker import Breaker
 from sweeps.budget import Budget
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
 
-FAILURES_IN_A_ROW = 5
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
@@ -72,13 +72,27 @@ class StudyFeed:
         self._asker, self._exhausted = asker, exhausted
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
         self._held: dict[int, Held] = {}  # by number
-        self._failures: list[str] = []
-        self._draining = False
+        self._breaker = Breaker(self._storage, study._study_id, study.study_name, rules.failures)
+        self._draining = self._paused = False
         self.ended: str | None = None
 
     def drain(self) -> None:
         """Let running trials end their epoch, hand them back and give out no more."""
         self._draining = True
+
+    def obey(self, order: Order) -> None:
+        """Do what the study says: wait without a trial while it is paused, drain at its end."""
+        self._paused = order.control == "pause"
+        self._draining = self._draining or order.ends
+
+    @property
+    def idle(self) -> bool:
+        """Whether every trial that is in training is lost."""
+        return bool(self._held) and all(held.stop == LOST for held in self._held.values())
+
+    def abandon(self) -> None:
+        """Forget the trials that an engine was training when it was interrupted."""
+        self._drop(list(self._held))
 
     def lose(self, trial_ids: Collection[int]) -> None:
         """Stop trials that another worker holds by now; nothing more of them is written."""
@@ -89,18 +103,24 @@ class StudyFeed:
     def take(self, n: int) -> list[Trial]:
         """Return trials to start; while others hold all that is left, wait for what they leave."""
         while not self._draining:
+            if self._paused:
+                if self._held:
+                    return []
+                time.sleep(WAIT_SECONDS)
+                continue
             trials = self._study.get_trials(deepcopy=False)
             self.ended = self._rules.budget.met(trials, self._elapsed())
             if self.ended is not None:
                 return []
-            self._refuse_more_failures(trials)
+            self._breaker.refuse_more(trials)
             asked, claim = self._asker.take(n)
+            self.obey(claim.order)
             self._progress.outcomes.update(["failed"] * len(claim.given_up))
             if asked:
                 return [self._given(each) for each in asked]
             if self._held:
                 return []
-            if not claim.leases and not claim.given_up:
+            if claim.order.control == "run" and not claim.leases and not claim.given_up:
                 if not claim.elsewhere:
                     self.ended = self._nothing_left(claim, trials)
                     return []
@@ -141,11 +161,14 @@ class StudyFeed:
             for outcome, row in zip(ended, rows, strict=True):
                 if row.trial_id not in refused:
                     self._count(outcome, row)
-        for outcome in outcomes:
-            self._progress.running.pop(outcome.number, None)
-            self._holding.drop(held.pop(outcome.number).trial_id)
+        self._drop([outcome.number for outcome in outcomes])
+        self._breaker.check()
+
+    def _drop(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._progress.running.pop(number, None)
+            self._holding.drop(self._held.pop(number).trial_id)
         self._changed()
-        self._break_crash_loop()
 
     def _nothing_left(self, claim: Claim, trials: Sequence[FrozenTrial]) -> str:
         if claim.full:
@@ -170,7 +193,7 @@ class StudyFeed:
         )
 
     def _reason_to_stop(self, point: Point) -> str | None:
-        if self._draining:
+        if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:
@@ -200,26 +223,4 @@ class StudyFeed:
         self._progress.outcomes[name] += 1
         if name == "complete" and finish.values:
             self._progress.saw(outcome.number, finish.values[0])
-        if name == "failed":
-            self._failures.append(outcome.error or "")
-        else:
-            self._failures.clear()
-
-    def _refuse_more_failures(self, trials: Sequence[FrozenTrial]) -> None:
-        failed = sum(trial.state == TrialState.FAIL for trial in trials)
-        if failed >= self._rules.failures:
-            raise SweeplaneError(
-                f"{failed} trials of study '{self._study.study_name}' have failed, and "
-                f"budget.failures is {self._rules.failures}. Mend the cause, raise budget.failures "
-                "in the sweep file, and run it again"
-            )
-
-    def _break_crash_loop(self) -> None:
-        last = self._failures[-FAILURES_IN_A_ROW:]
-        if len(last) == FAILURES_IN_A_ROW and len(set(last)) == 1:
-            raise SweeplaneError(
-                f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0]}. "
-                "Mend it and run the same command again; failed trials hold no place of "
-                "budget.trials, only of budget.failures. "
-                f"`sweeps show {self._study.study_name} TRIAL` prints a trial's traceback"
-            )
+        self._breaker.saw(name, outcome.error)

@@ -6,6 +6,8 @@
                `diverged_step`, the constraint `diverged` = 1, which TPE ranks behind everything
                feasible; GP and CMA-ES see the worst value
     failed     the trial's own code raised something              FAIL, `reason`, `traceback`
+    cancelled  by `sweeps cancel STUDY TRIAL` (`studies.control`)   FAIL, `reason`; it counts in no
+               budget and is not trained again
 
 A drained trial has no outcome: it waits.
 """
@@ -17,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from studies import Finish
+from studies import CANCELLED, Finish
 from sweeps.engines.base import Ending, Outcome
 
 
@@ -64,6 +66,11 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
         user_attrs=attrs,
         system_attrs={"constraints:diverged": constraint},
     )
+
+
+def is_cancelled(trial: FrozenTrial) -> bool:
+    """Return whether `sweeps cancel` ended the trial."""
+    return trial.user_attrs.get("outcome") == CANCELLED
 
 
 def trial_value(curve: Mapping[int, float], *, take: str, maximize: bool) -> float | None:

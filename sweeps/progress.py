@@ -6,6 +6,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+PLACELESS = ("failed", "cancelled")
+"""Outcomes that hold no place of the budget."""
+
 
 @dataclass
 class Running:
@@ -39,7 +42,7 @@ class Progress:
     @property
     def done(self) -> int:
         """Trials that hold a place of the budget: complete, pruned, diverged."""
-        ended = sum(n for outcome, n in self.outcomes.items() if outcome != "failed")
+        ended = sum(n for outcome, n in self.outcomes.items() if outcome not in PLACELESS)
         return self.done_before + ended
 
     @property

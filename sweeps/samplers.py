@@ -33,6 +33,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.cma import Told, propose
+from sweeps.outcomes import is_cancelled
 from sweeps.unit_cube import from_unit
 
 if TYPE_CHECKING:
@@ -131,7 +132,11 @@ class GridSampler(_SpaceSampler):
 
 def free_points(size: int, trials: Sequence[FrozenTrial]) -> list[int]:
     """Return the grid points to run, in order; a failed one comes last, and again twice at most."""
-    pairs = [(trial.system_attrs.get(GRID_INDEX), trial.state) for trial in trials]
+    # The point of a cancelled trial is not trained again.
+    pairs = [
+        (t.system_attrs.get(GRID_INDEX), TrialState.PRUNED if is_cancelled(t) else t.state)
+        for t in trials
+    ]
     return free_of(size, [(index, state) for index, state in pairs if index is not None])
 
 

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Self
 from optuna.trial import FrozenTrial, TrialState
 
 from optimizers import SCHEDULES
-from studies import LEASE_SECONDS, Points
+from studies import LEASE_SECONDS, Order, Points, SweeplaneError
 from sweeps.asking import Asker
 from sweeps.budget import Budget
+from sweeps.control import Interrupted, Interruptible, ended_by, note
 from sweeps.device import resolve_device
 from sweeps.engines.base import Objective
 from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
+from sweeps.outcomes import is_cancelled
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import optuna
 
     from sweeps.config import Config
+    from sweeps.engines.base import Engine
     from sweeps.space import Space
     from sweeps.spec import Spec
 
@@ -61,6 +64,7 @@ class Worker:
         self._device = resolve_device(sweep.spec.device)
         self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
         self.progress = make_progress(sweep)
+        self._note = ""
 
     def __enter__(self) -> Self:
         """Join the sweep: from now on this process says that it lives.
@@ -71,7 +75,8 @@ class Worker:
         with ExitStack() as stack:
             stack.enter_context(self._member)
             self._feed = self._make_feed()
-            self._member.beating(self._feed.lose, self._feed.drain, self._changed)
+            feed = self._feed
+            self._member.beating(feed.lose, feed.drain, self._changed, self._obey)
             self._stack = stack.pop_all()
         return self
 
@@ -79,24 +84,48 @@ class Worker:
         self._stack.close()
 
     def run(self) -> str:
-        """Train until the budget is met or a signal drains; return why it ended.
+        """Train until the budget is met, or a signal or a command drains; return why it ended.
 
         Raises:
-            SweeplaneError: trials failed one after the other with one cause.
+            SweeplaneError: trials failed one after the other with one cause, here or elsewhere; or
+                the study was deleted.
         """
         spec = self._sweep.spec
-        if self._leads:
-            plan(self._sweep)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         engine = SerialEngine(self._device, spec.precision, objective)
         try:
-            with draining(self.drain, lambda _: None):
-                engine.run(self._sweep.tasks, self._feed)
+            with self._member.present():
+                if self._leads:
+                    plan(self._sweep)
+                self._train(engine)
+                reason = self._feed.ended or self._why_drained()
         except Exception:
             self._member.ending = "failed"
             raise
         self._member.ending = "drained" if self.drained else "finished"
-        return self._feed.ended or "drained by a signal"
+        return reason
+
+    def _train(self, engine: Engine) -> None:
+        feed = Interruptible(self._feed, lambda: self._feed.idle)
+        with draining(self.drain, lambda _: None), feed.listening():
+            while True:
+                try:
+                    engine.run(self._sweep.tasks, feed)
+                    return
+                except Interrupted:
+                    self._feed.abandon()
+
+    def _why_drained(self) -> str:
+        order = self._member.order()
+        if order.reason is not None:
+            raise SweeplaneError(order.reason)
+        return ended_by(order) or "drained by a signal"
+
+    def _obey(self, order: Order) -> None:
+        self._feed.obey(order)
+        said = note(self._sweep.study.study_name, order)
+        if said != self._note:
+            self._note = self.progress.note = said
 
     def drain(self) -> None:
         """Let the running trial end its epoch, hand it back, and end."""
@@ -105,7 +134,7 @@ class Worker:
 
     @property
     def drained(self) -> bool:
-        """Whether a signal ended the run before the budget was met."""
+        """Whether a signal or a command ended the run before the budget was met."""
         return self._feed.ended is None
 
     def _make_feed(self) -> StudyFeed:
@@ -189,8 +218,8 @@ def exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
     points = sweep.spec.space.size() or 0
     if free_points(points, trials):
         return None
-    held = {t.system_attrs.get(GRID_INDEX) for t in trials if t.state != TrialState.FAIL}
-    failed = points - len(held - {None})
+    ended = [t for t in trials if t.state != TrialState.FAIL or is_cancelled(t)]
+    failed = points - len({t.system_attrs.get(GRID_INDEX) for t in ended} - {None})
     return f"the grid's {points} points have run" + (f", {failed} failed" if failed else "")
 
 

@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from sweeps.cli.catalog import averages, optimizers, schedules, tasks
+from sweeps.cli.control import cancel, pause, resume, stop
 from sweeps.cli.files import init, validate
 from sweeps.cli.manage import delete, enqueue, retry
-from sweeps.cli.results import best, export, list_studies, show, status
+from sweeps.cli.results import best, export, show
 from sweeps.cli.run import run
+from sweeps.cli.status import list_studies, status
 from sweeps.cli.storage import storage
 from sweeps.cli.ui import ui
 from sweeps.cli.worker import worker
@@ -48,7 +50,8 @@ Examples:
 
 \b
 Shell completion: eval "$(_SWEEPS_COMPLETE=bash_source sweeps)"   (or zsh_source, fish_source)
-Exit codes: 0 done, 1 it failed, 2 something to mend in what was given, 130 stopped by Ctrl-C.""",
+Exit codes: 0 done, 1 it failed, 2 something to mend in what was given, 130 stopped before the end
+(Ctrl-C, sweeps stop, sweeps cancel).""",
 )
 @click.version_option(package_name="sweeplane", prog_name="sweeps")
 def main() -> None:
@@ -65,6 +68,10 @@ for _command in (
     show,
     best,
     export,
+    pause,
+    resume,
+    stop,
+    cancel,
     enqueue,
     retry,
     delete,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweeps.cli import options, render
-from sweeps.cli.results import study_argument
+from sweeps.cli.options import study_argument
 
 if TYPE_CHECKING:
     from studies.deleting import Extent

@@ -7,6 +7,7 @@ import click
 DEFAULT_STORAGE = "sqlite:///sweeps.db"
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
+study_argument = click.argument("study")
 storage = click.option(
     "--storage",
     metavar="URL",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -15,12 +16,28 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from studies import Worker
+
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def echo_json(value: Any) -> None:
     """Print `value` as JSON, NaN and infinities as the strings "NaN", "Infinity", "-Infinity"."""
     click.echo(json.dumps(safe(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Return nested data with every time as ISO 8601 text."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.isoformat() + "Z" if hasattr(value, "isoformat") else value
+
+
+def worker_json(worker: Worker, trials: Sequence[int]) -> dict[str, Any]:
+    """Return a worker with the numbers of the trials that it holds."""
+    return {**asdict(worker), "trials": list(trials)}
 
 
 def number(value: Any, digits: int = 4) -> str:

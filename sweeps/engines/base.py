@@ -97,7 +97,11 @@ Tasks = Callable[[Mapping[str, Any]], "Task"]
 
 
 class Engine(Protocol):
-    """Trains what the feed gives until it gives no more."""
+    """Trains what the feed gives until it gives no more.
+
+    While it trains, a `BaseException` may end it: what it held is not its own any more. It is run
+    again then, for other trials.
+    """
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         """Train until `feed.take` returns nothing, each trial on the task of its arguments."""

@@ -138,7 +138,7 @@ class Exporter:
         )
         if ended:
             end = runs.started(trial) if trial.completed is None else runs.millis(trial.completed)
-            self._client.set_terminated(run_id, runs.STATUS[trial.state], end)
+            self._client.set_terminated(run_id, runs.end_status(trial), end)
         if ended or last > last_step:
             exports.advance(self._target, trial.trial_id, run_id, last, closed=ended)
 

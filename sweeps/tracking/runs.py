@@ -90,7 +90,14 @@ def trial_tags(sweep: Sweep, trial: TrialRow, parent_id: str) -> dict[str, str]:
         tags |= {name: str(trial.config[name]) for name in ("optimizer", "schedule", "average")}
     if trial.origin is not None:
         tags["origin"] = trial.origin
+    if trial.retry_of is not None:
+        tags["retry_of"] = str(trial.retry_of)
     return tags
+
+
+def end_status(trial: TrialRow) -> str:
+    """Return the status of a finished trial's run."""
+    return "KILLED" if trial.outcome == "cancelled" else STATUS[trial.state]
 
 
 def outcome_tags(trial: TrialRow) -> dict[str, str]:

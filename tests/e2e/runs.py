@@ -54,4 +54,4 @@ def exported(sweeps: Callable[..., Any], study: str = "small") -> list[dict[str,
 
 
 def comparable(trial: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in trial.items() if key != "seconds"}
+    return {key: value for key, value in trial.items() if key not in ("seconds", "attempts")}

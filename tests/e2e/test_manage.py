@@ -114,6 +114,8 @@ def test_failed_trials_are_retried(sweeps: Callable[..., Any], tmp_path: Path) -
     assert "a retry of trial 1" in shown.out
     assert json.loads(sweeps("show", "small", "3", "--json").out)["retry_of"] == 1
     assert json.loads(sweeps("show", "small", "1", "--json").out)["retry_of"] is None
+    assert [trial["retry_of"] for trial in exported(sweeps)] == [None, None, 0, 1]
+    assert "retry of" in sweeps("status", "small").out
 
     write(tmp_path, FLAKY_SWEEP.replace("failures: 2", "failures: 9"))
     ran = sweeps(*RUN)

@@ -48,4 +48,4 @@ def test_completion_offers_the_commands() -> None:
 
     complete = BashComplete(main, {}, "sweeps", "_SWEEPS_COMPLETE")
     offered = {item.value for item in complete.get_completions([], "s")}
-    assert offered == {"schedules", "show", "status", "storage"}
+    assert offered == {"schedules", "show", "status", "stop", "storage"}
