@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import IO, Self
 
@@ -24,11 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 from studies import LEASE_SECONDS, SweeplaneError, UserError, queries
 from sweeps.config import Config
 from sweeps.device import resolve_device
+from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.plan import plan
 from sweeps.progress import Running
-from sweeps.worker import exhausted, make_budget, make_progress
+from sweeps.worker import exhausted, make_budget, make_progress, to_stderr
 
 LOOK_SECONDS = 0.1
 SHOW_SECONDS = 0.5
@@ -36,6 +37,7 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
 MOST_DEATHS = 5
+WARNING = "Warning: "  # before a line of a worker's standard error
 
 
 class Place:
@@ -49,6 +51,7 @@ class Place:
         self.over = False
         self.error: SweeplaneError | None = None
         self.said = ""  # of its last death
+        self.warnings: list[str] = []
 
     def tend(self, *, drain: bool) -> None:
         """Start it if it should run, and see whether it has ended."""
@@ -112,6 +115,8 @@ class Place:
         self._log.seek(0)
         text = self._log.read().decode(errors="replace").strip()
         self._log.close()
+        lines = text.splitlines()
+        self.warnings = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
         start = f"\n{text}".rfind("\nError: ")
         return text[start:] if start >= 0 else text.rpartition("\n")[2][:300]
 
@@ -126,9 +131,12 @@ class Crew:
         changed: Callable[[], None] = lambda: None,
         *,
         lease_seconds: float = LEASE_SECONDS,
+        keeping: Keeping = DEFAULT_KEEPING,
+        warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed = sweep, changed
-        self._lease_seconds = lease_seconds
+        self._lease_seconds, self._keeping = lease_seconds, keeping
+        self._warn, self._warned = warn, set[str]()
         device = resolve_device(sweep.spec.device)
         self._member = Member(
             sweep, device=device, lanes=0, leads=True, lease_seconds=lease_seconds
@@ -198,10 +206,18 @@ class Crew:
                 place.tend(drain=stopping)
                 if place.said:
                     self.progress.note, place.said = place.said, ""
+                self._pass_on(place.warnings)
             if time.monotonic() - self._shown >= SHOW_SECONDS:
                 self._show()
             time.sleep(LOOK_SECONDS)
         self._show()
+
+    def _pass_on(self, warnings: Iterable[str]) -> None:
+        """Warn of what workers said, once where several said the same."""
+        for text in warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                self._warn(text)
 
     def _show(self) -> None:
         """Bring `progress` up to date from the study DB."""
@@ -235,8 +251,11 @@ class Crew:
     def _command(self) -> list[str]:
         study, device = self._sweep.study.study_name, self._sweep.spec.device
         lease = ["--lease-seconds", str(self._lease_seconds), "--until-stdin-closes"]
+        folder, every = self._keeping.folder, self._keeping.every
+        kept = ["--checkpoint-every", "none" if every is None else str(every)]
+        kept += [] if folder is None else ["--checkpoints", str(folder)]
         own = [sys.executable, "-m", "sweeps", "worker"]
-        return [*own, "--study", study, "--device", device, *lease]
+        return [*own, "--study", study, "--device", device, *lease, *kept]
 
     def _environment(self, device: str) -> dict[str, str]:
         # The URL may hold a password, which arguments would show to everybody.

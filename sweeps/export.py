@@ -2,7 +2,9 @@
 
 JSON has `{"study", "trials": [{"number", "outcome", "params", "value", "epochs", "seconds",
 "curves": {"valid/loss": [[1, 0.52], ...]}, ...}]}`; `params` are the effective values, `sampled`
-the study DB's own. NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+the study DB's own, `seconds` of training, `device_seconds` its share of the device's time,
+`peak_memory` in bytes (null on a CPU). NaN and infinities are the strings "NaN", "Infinity" and
+"-Infinity".
 
 CSV and Parquet have one row a trial with a column a parameter (`params.lr`); Parquet has the
 curves too, as lists.
@@ -40,7 +42,12 @@ def study_json(storage: StudyStorage, study: str) -> dict[str, Any]:
             "value": row.value,
             "epochs": row.epochs,
             "seconds": row.seconds,
+            "device_seconds": row.device_seconds,
+            "peak_memory": row.peak_memory,
             "reason": row.reason,
+            "diverged_step": row.diverged_step,
+            "last_value": row.last_value,
+            "last_epoch": row.last_epoch,
             "test": dict(row.test),
             "curves": curves.get(row.number, {}),
         }

@@ -3,10 +3,10 @@
     intent (exports row)  ->  run made, its id stored  ->  params and metrics  ->  status, closed
 
 A pass may be killed anywhere and the next one goes on. An intent without a run id is looked for
-by its tags before a run is made for it. A run is one attempt at a trial: when a trial that was
-handed back starts anew, its old run is deleted in MLflow (where it can be restored) and another
-one takes its place, since MLflow has no call that takes points out of a run. While it waits, its
-run is SCHEDULED.
+by its tags before a run is made for it. A trial that goes on where its curve ends goes on in its
+run, under the same start. When it has lost a part of its curve, its start has moved: the old run
+is deleted in MLflow (where it can be restored) and another one takes its place, since MLflow has
+no call that takes points out of a run. While it waits, its run is SCHEDULED.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Exporter:
         if export is None:
             return  # the trial was deleted
         if trial.state == "WAITING":
-            self._hold(ledger, trial.trial_id, export)
+            self._hold(ledger, item, export)
             return
         start = runs.started(trial)
         known = self._attempts.get(trial.trial_id) == start
@@ -111,6 +111,9 @@ class Exporter:
             if run is None or run.info.start_time != start:
                 self._start_anew(ledger, trial.trial_id, export, in_store=run is not None)
                 return
+            if run.info.status == runs.WAITING_STATUS:
+                self._client.update_run(export.run_id, runs.RUNNING_STATUS)
+                self._client.set_tag(export.run_id, "outcome", trial.outcome)
         if not is_new and not export.run_id:
             ledger.look_for_runs()
         run_id = export.run_id or ledger.make(
@@ -142,12 +145,15 @@ class Exporter:
         if ended or last > last_step:
             exports.advance(self._target, trial.trial_id, run_id, last, closed=ended)
 
-    def _hold(self, ledger: Ledger, trial_id: int, export: Export) -> None:
+    def _hold(self, ledger: Ledger, item: Pending, export: Export) -> None:
+        trial_id = item.trial.trial_id
         if not export.run_id or self._attempts.get(trial_id) == _HELD:
             return
         if ledger.get(export.run_id) is None:
             exports.reset(self._target, trial_id, export.run_id)
             return
+        if item.curves:
+            self._copy(item, export.run_id, export.last_step, with_params=False)
         self._client.update_run(export.run_id, runs.WAITING_STATUS)
         self._client.set_tag(export.run_id, "outcome", "waiting")
         self._attempts[trial_id] = _HELD

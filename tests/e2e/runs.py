@@ -54,4 +54,5 @@ def exported(sweeps: Callable[..., Any], study: str = "small") -> list[dict[str,
 
 
 def comparable(trial: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in trial.items() if key != "seconds"}
+    """What does not depend on the clock."""
+    return {k: v for k, v in trial.items() if k not in ("seconds", "device_seconds")}

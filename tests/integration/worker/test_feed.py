@@ -63,7 +63,7 @@ def point(trial: Trial, epoch: int, loss: float, **more: float) -> Point:
 
 
 def end(trial: Trial, ending: Ending, epochs: int = 1, **more: Any) -> Outcome:
-    return Outcome(trial.number, ending, epochs, 0.1 * epochs, **more)
+    return Outcome(trial.number, ending, epochs, 0.1 * epochs, 0.2 * epochs, **more)
 
 
 def play(feed: Any, trial: Trial, losses: list[float]) -> None:
