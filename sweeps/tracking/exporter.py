@@ -101,8 +101,11 @@ class Exporter:
         export = item.export or exports.read(self._target, trial.trial_id)
         if export is None:
             return  # the trial was deleted
-        if trial.state == "WAITING":
-            self._hold(ledger, item, export)
+        waits = trial.state == "WAITING"
+        if waits and self._attempts.get(trial.trial_id) == _HELD:
+            return
+        if waits and trial.started is None:  # it has no curve
+            self._hold(ledger, trial.trial_id, export)
             return
         start = runs.started(trial)
         known = self._attempts.get(trial.trial_id) == start
@@ -111,7 +114,7 @@ class Exporter:
             if run is None or run.info.start_time != start:
                 self._start_anew(ledger, trial.trial_id, export, in_store=run is not None)
                 return
-            if run.info.status == runs.WAITING_STATUS:
+            if run.info.status == runs.WAITING_STATUS and not waits:
                 self._client.update_run(export.run_id, runs.RUNNING_STATUS)
                 self._client.set_tag(export.run_id, "outcome", trial.outcome)
         if not is_new and not export.run_id:
@@ -125,6 +128,8 @@ class Exporter:
         )
         self._copy(item, run_id, export.last_step, with_params=not known)
         self._attempts[trial.trial_id] = start
+        if waits:
+            self._say_waiting(trial.trial_id, run_id)
 
     def _copy(self, item: Pending, run_id: str, last_step: int, *, with_params: bool) -> None:
         trial = item.trial
@@ -145,17 +150,17 @@ class Exporter:
         if ended or last > last_step:
             exports.advance(self._target, trial.trial_id, run_id, last, closed=ended)
 
-    def _hold(self, ledger: Ledger, item: Pending, export: Export) -> None:
-        trial_id = item.trial.trial_id
-        if not export.run_id or self._attempts.get(trial_id) == _HELD:
+    def _hold(self, ledger: Ledger, trial_id: int, export: Export) -> None:
+        if not export.run_id:
             return
         if ledger.get(export.run_id) is None:
             exports.reset(self._target, trial_id, export.run_id)
-            return
-        if item.curves:
-            self._copy(item, export.run_id, export.last_step, with_params=False)
-        self._client.update_run(export.run_id, runs.WAITING_STATUS)
-        self._client.set_tag(export.run_id, "outcome", "waiting")
+        else:
+            self._say_waiting(trial_id, export.run_id)
+
+    def _say_waiting(self, trial_id: int, run_id: str) -> None:
+        self._client.update_run(run_id, runs.WAITING_STATUS)
+        self._client.set_tag(run_id, "outcome", "waiting")
         self._attempts[trial_id] = _HELD
 
     def _start_anew(self, ledger: Ledger, trial_id: int, export: Export, *, in_store: bool) -> None:
