@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from studies.errors import GoneError, NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
+    from studies.roster import Worker, live_workers
     from studies.secrets import mask_passwords
     from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
@@ -47,9 +48,7 @@ if TYPE_CHECKING:
         LEASE_SECONDS,
         Code,
         Registered,
-        Worker,
         bury_dead,
-        live_workers,
         register,
         renew,
         sign_off,
@@ -124,6 +123,7 @@ _MODULES = {
     ),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
+    "studies.roster": ("Worker", "live_workers"),
     "studies.secrets": ("mask_passwords",),
     "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
@@ -140,9 +140,7 @@ _MODULES = {
         "LEASE_SECONDS",
         "Code",
         "Registered",
-        "Worker",
         "bury_dead",
-        "live_workers",
         "register",
         "renew",
         "sign_off",

@@ -31,6 +31,7 @@ from studies.fences import (
     lock,
     lock_running,
     release_trials,
+    rewind,
 )
 from studies.retrying import retried, transaction
 
@@ -62,12 +63,17 @@ class Finish:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was sampled for one trial; parameters as Optuna stores them."""
+    """What was sampled for one trial; parameters as Optuna stores them.
+
+    `rewind`: a trial that was begun before goes on after this step; what it has beyond it is
+    deleted (0: everything).
+    """
 
     trial_id: int
     params: Mapping[str, tuple[float, BaseDistribution]]
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
+    rewind: int | None = None
 
 
 @retried
@@ -87,7 +93,7 @@ def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None)
 
 @retried
 def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:
-    """Writes parameters and attributes of trials that were sampled.
+    """Writes parameters and attributes of trials that were sampled, and rewinds trials.
 
     Returns:
         The ids of the trials that were refused.
@@ -95,6 +101,9 @@ def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> 
     with writing(engine).begin() as connection:
         running = lock_running(connection, {each.trial_id for each in drawn}, fence)
         kept = [each for each in drawn if each.trial_id in running]
+        for each in kept:
+            if each.rewind is not None:
+                rewind(connection, each.trial_id, each.rewind)
         upsert(connection, tables.params, ("trial_id", "param_name"), _params(kept))
         upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
         upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
@@ -137,9 +146,10 @@ def hand_back(
     trial_ids: Collection[int] | None,
     fence: Fence | None = None,
 ) -> list[int]:
-    """RUNNING trials of a study (all of them, or those given) become WAITING, as if never begun.
+    """RUNNING trials of a study (all of them, or those given) become WAITING.
 
-    Parameters, user attributes and the number stay, the curve goes: see `fences.forget_progress`.
+    Number, configuration and curve stay; whoever takes one goes on from its checkpoint, or rewinds
+    it (`Drawn.rewind`). One that was still being drawn is as if never begun.
 
     Returns:
         The numbers of the trials that were handed back, ascending.

@@ -25,9 +25,10 @@ from studies.errors import UserError
 from studies.fences import lock, release_trials
 from studies.lookup import find_study
 from studies.retrying import retried, transaction
+from studies.roster import Worker, find_workers
 from studies.schema import Control
 from studies.standing import Order, begin, give_order, lock_study, read_order, tick
-from studies.workers import LEASE_SECONDS, Worker, find_workers
+from studies.workers import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

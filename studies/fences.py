@@ -6,18 +6,19 @@ has begun, and every later write finds the new token.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import delete, select, update
+from sqlalchemy import case, delete, exists, select, update
 
 from studies import schema, tables
 from studies.schema import utc_now
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Table
+    from sqlalchemy import ColumnElement, Connection
 
 
 @dataclass(frozen=True)
@@ -29,31 +30,61 @@ class Fence:
 
 
 def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Makes locked RUNNING trials WAITING, and releases their leases."""
-    trials = tables.trials
-    forget_progress(connection, trial_ids)
+    """Makes locked RUNNING trials WAITING, and releases their leases.
+
+    A curve stays, with the trial's start, until somebody goes on with it or rewinds it.
+    """
+    trials, steps = tables.trials, tables.intermediates
+    forget_half_drawn(connection, trial_ids)
+    begun = exists().where(steps.c.trial_id == trials.c.trial_id)
     connection.execute(
         update(trials)
         .where(trials.c.trial_id.in_(trial_ids))
-        .values(state=TrialState.WAITING, datetime_start=None)
+        .values(
+            state=TrialState.WAITING,
+            datetime_start=case((begun, trials.c.datetime_start), else_=None),
+        )
     )
     end_leases(connection, trial_ids, worker_id=None, ended_at=None)
 
 
-def forget_progress(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Deletes the curves of trials and the rungs that they reached.
+def forget_half_drawn(connection: Connection, trial_ids: Sequence[int]) -> None:
+    """Deletes the parameters of trials that were still being drawn.
 
-    A trial without the user attribute `config` was still being drawn: its parameters go too, so
-    that it is drawn anew as a whole, and to the same values by a sampler that is seeded by its
-    number.
+    These have no user attribute `config` yet. Each is drawn anew as a whole, and to the same
+    values by a sampler that is seeded by its number.
     """
-    rungs = tables.system_attrs.c.key.startswith("completed_rung_", autoescape=True)
-    connection.execute(_delete_of(tables.intermediates, trial_ids))
-    connection.execute(_delete_of(schema.points, trial_ids))
-    connection.execute(_delete_of(tables.system_attrs, trial_ids).where(rungs))
-    drawn = select(tables.user_attrs.c.trial_id).where(tables.user_attrs.c.key == "config")
-    params = _delete_of(tables.params, trial_ids)
-    connection.execute(params.where(tables.params.c.trial_id.not_in(drawn)))
+    params, attrs = tables.params, tables.user_attrs
+    drawn = select(attrs.c.trial_id).where(attrs.c.key == "config")
+    half = params.c.trial_id.in_(trial_ids) & params.c.trial_id.not_in(drawn)
+    connection.execute(delete(params).where(half))
+
+
+def rewind(connection: Connection, trial_id: int, step: int) -> None:
+    """Deletes what a locked trial has reached beyond `step`; 0: everything.
+
+    So go the rungs that it reached there, with a verdict that may not have been carried out: those
+    whose value the rest of the curve has not. A trial that loses a part of its curve starts anew:
+    its start moves, by which whoever copies the curve knows.
+    """
+    trials, steps, attrs = tables.trials, tables.intermediates, tables.system_attrs
+    lost = 0
+    for table in (steps, schema.points):
+        beyond = (table.c.trial_id == trial_id) & (table.c.step > step)
+        lost += connection.execute(delete(table).where(beyond)).rowcount
+    curve = select(steps.c.intermediate_value, steps.c.intermediate_value_type)
+    rows = connection.execute(curve.where(steps.c.trial_id == trial_id))
+    kept = {tables.read_intermediate(value, kind) for value, kind in rows}
+    rungs = (attrs.c.trial_id == trial_id) & attrs.c.key.startswith(
+        "completed_rung_", autoescape=True
+    )
+    reached = connection.execute(select(attrs.c.key, attrs.c.value_json).where(rungs)).all()
+    for key, text in reached:
+        if json.loads(text) not in kept:
+            connection.execute(delete(attrs).where(rungs & (attrs.c.key == key)))
+    if lost:
+        again = update(trials).where(trials.c.trial_id == trial_id)
+        connection.execute(again.values(datetime_start=tables.now()))
 
 
 def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) -> None:
@@ -125,7 +156,3 @@ def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, in
         .with_for_update()
     )
     return {row.trial_id: row.number for row in rows}
-
-
-def _delete_of(table: Table, trial_ids: Sequence[int]) -> Any:
-    return delete(table).where(table.c.trial_id.in_(trial_ids))

@@ -11,7 +11,7 @@ from sqlalchemy import inspect, select
 
 from studies import schema, tables
 from studies.processes import Process
-from studies.workers import find_workers
+from studies.roster import find_workers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -6,6 +6,9 @@
              2. trials that wait
              3. new trials
 
+A trial of 1 and 2 has the curve that it had: whoever takes it rewinds it to the step that it goes
+on from (`batches.Drawn`).
+
 2 and 3 only while the budget has places: COMPLETE, PRUNED and RUNNING trials hold one each, a
 failed one gives its place back. Sampling comes afterwards, without any lock.
 """
@@ -24,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
 from studies.batches import fail, upsert
-from studies.fences import Fence, fenced, forget_progress, lock
+from studies.fences import Fence, fenced, forget_half_drawn, lock
 from studies.retrying import transaction
 from studies.schema import utc_in, utc_now
 from studies.standing import Order, lock_study, read_order
@@ -127,13 +130,13 @@ def _has_taken(worker: Registered, connection: Connection, found: Claim) -> bool
 def _take_over(
     connection: Connection, study_id: int, n: int, holding: Collection[int], max_attempts: int
 ) -> tuple[list[Lease], tuple[int, ...]]:
-    """Resets up to `n` expired trials; returns their leases, and who was given up instead."""
+    """Takes up to `n` expired trials; returns their leases, and who was given up instead."""
     expired = _expired(connection, study_id, holding)
     lost = [lease for lease in expired if lease.attempt > max_attempts]
     again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
     _give_up(connection, lost, max_attempts)
     if again:
-        forget_progress(connection, [lease.trial_id for lease in again])
+        forget_half_drawn(connection, [lease.trial_id for lease in again])
     return again, tuple(lease.number for lease in lost)
 
 
@@ -195,10 +198,11 @@ def _start(connection: Connection, leases: Sequence[Lease]) -> None:
     if not leases:
         return
     trials = tables.trials
+    start = func.coalesce(trials.c.datetime_start, tables.now())  # it stays where a curve goes on
     connection.execute(
         update(trials)
         .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
-        .values(state=TrialState.RUNNING, datetime_start=tables.now())
+        .values(state=TrialState.RUNNING, datetime_start=start)
     )
 
 

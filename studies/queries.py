@@ -19,9 +19,9 @@ from studies.errors import UserError
 from studies.holders import held_by
 from studies.lookup import Study, find_study, list_studies
 from studies.retrying import retried
+from studies.roster import Worker, find_workers
 from studies.rows import Curves, TrialRow
 from studies.standing import Order
-from studies.workers import Worker, find_workers
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,9 @@ from studies import schema, tables
 from studies.database import writing
 from studies.errors import GoneError, UserError
 from studies.fences import in_order, lock, release_trials
-from studies.processes import Process, this_process
-from studies.retrying import at_most, retried, transaction
+from studies.processes import this_process
+from studies.retrying import at_most, transaction
+from studies.roster import Worker, find_workers
 from studies.schema import Status, utc_in, utc_now
 from studies.standing import Order, begin, give_order, lock_study, read_order, set_status, tick
 
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 15.0
 BEATS_PER_LEASE = 3
-
-_READ = (
-    *("worker_id", "study_id", "host", "kernel", "pid", "started", "device", "lanes", "leads"),
-    *("heartbeat", "lease_seconds"),
-)
 
 
 @dataclass(frozen=True)
@@ -62,22 +57,6 @@ class Code:
     git_commit: str | None = None
     git_dirty: bool | None = None
     environment: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A worker as others see it."""
-
-    worker_id: int
-    study_id: int
-    process: Process
-    device: str
-    lanes: int
-    leads: bool
-    heartbeat: datetime  # naive UTC, by the database's clock
-    heartbeat_age: float  # seconds
-    lease_seconds: float
-    alive: bool
 
 
 @dataclass(frozen=True)
@@ -229,24 +208,6 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
     return transaction(storage.engine, leave, has_left)
 
 
-@retried
-def live_workers(storage: StudyStorage, study_id: int) -> list[Worker]:
-    """The workers that live, the oldest first."""
-    with storage.engine.connect() as connection:
-        return [worker for worker in find_workers(connection, study_id) if worker.alive]
-
-
-def find_workers(connection: Connection, study_id: int | None = None) -> list[Worker]:
-    """The workers that have not ended, alive or not; of every study, or of one."""
-    workers = schema.workers
-    # By name: the table may be that of an older version, which is about to be upgraded.
-    columns = [workers.c[name] for name in _READ]
-    query = select(*columns, utc_now().label("now")).where(workers.c.ended.is_(None))
-    if study_id is not None:
-        query = query.where(workers.c.study_id == study_id)
-    return [_read(row) for row in connection.execute(query.order_by(workers.c.worker_id))]
-
-
 def _stopped(study: str, order: Order) -> str:
     how = "cancelled" if order.control == "cancel" else "stopped"
     why = f": {order.reason}" if order.reason else f" by `sweeps {order.control}`"
@@ -266,23 +227,6 @@ def _row(study_id: int) -> Insert:
         started=me.started,
         version=version("sweeplane"),
         heartbeat=utc_now(),
-    )
-
-
-def _read(row: Any) -> Worker:
-    process = Process(row.host, row.kernel, row.pid, row.started)
-    age = (row.now - row.heartbeat).total_seconds()
-    return Worker(
-        worker_id=row.worker_id,
-        study_id=row.study_id,
-        process=process,
-        device=row.device,
-        lanes=row.lanes,
-        leads=row.leads,
-        heartbeat=row.heartbeat,
-        heartbeat_age=age,
-        lease_seconds=row.lease_seconds,
-        alive=age < row.lease_seconds and not process.gone,
     )
 
 

@@ -8,7 +8,7 @@ paused while it sampled writes nothing to a trial that another has taken over.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,12 +22,13 @@ from sweeps.config import Config
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that this worker holds, with its configuration."""
+    """A trial that this worker holds, with its configuration and what it has of a curve."""
 
     trial_id: int
     number: int
     origin: str
     config: Config
+    curve: Mapping[int, float]  # epoch -> objective; of a new trial none
 
 
 @dataclass
@@ -111,11 +112,12 @@ class Asker:
         frozen = self._storage.get_trial(trial_id)
         if "config" in frozen.user_attrs:
             config = Config.from_json(frozen.user_attrs["config"])
-            return Asked(trial_id, number, frozen.user_attrs.get("origin", "sampled"), config)
+            origin = frozen.user_attrs.get("origin", "sampled")
+            return Asked(trial_id, number, origin, config, frozen.intermediate_values)
         self._study._thread_local.cached_all_trials = None  # as `study.ask` does
         self._study.sampler = self._sampler(number)
         trial = optuna.Trial(self._study, trial_id)
         config = self._suggest(trial)
         trial.set_user_attr("origin", "sampled")
         trial.set_user_attr("config", config.to_json())
-        return Asked(trial_id, number, "sampled", config)
+        return Asked(trial_id, number, "sampled", config, {})

@@ -3,7 +3,8 @@
 JSON has `{"study", "trials": [{"number", "outcome", "params", "value", "epochs", "seconds",
 "curves": {"valid/loss": [[1, 0.52], ...]}, "attempts": [worker's id, ...], ...}], "workers": {id:
 {"git_commit", "environment", ...}}}`; `params` are the effective values, `sampled` the study DB's
-own. NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+own, `seconds` of training, `device_seconds` its share of the device's time, `peak_memory` in bytes
+(null on a CPU). NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
 
 CSV and Parquet have one row a trial with a column a parameter (`params.lr`); Parquet has the
 curves too, as lists. Of the workers they have the last one's code (`git_commit`, `git_dirty`).
@@ -43,8 +44,13 @@ def study_json(storage: StudyStorage, study: str) -> dict[str, Any]:
             "value": row.value,
             "epochs": row.epochs,
             "seconds": row.seconds,
+            "device_seconds": row.device_seconds,
+            "peak_memory": row.peak_memory,
             "reason": row.reason,
             "retry_of": row.retry_of,
+            "diverged_step": row.diverged_step,
+            "last_value": row.last_value,
+            "last_epoch": row.last_epoch,
             "test": dict(row.test),
             "curves": curves.get(row.number, {}),
             "attempts": [attempt.worker_id for attempt in trained.get(row.number, [])],

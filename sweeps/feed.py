@@ -26,6 +26,7 @@ from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
+from sweeps.resuming import Begun, Resuming
 
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
@@ -50,9 +51,9 @@ class FeedRules:
 class StudyFeed:
     """Feeds one engine from one study.
 
-    `asker` claims and draws trials under the leases of `holding`, `exhausted` says in words that
-    the space has no new point (a grid), `elapsed` is the sweep's wall clock in seconds, and
-    `changed` is called when the study DB has something new.
+    `asker` claims and draws trials under the leases of `holding`, `resuming` keeps their
+    checkpoints, `exhausted` says in words that the space has no new point (a grid), `elapsed` is
+    the sweep's wall clock in seconds, and `changed` is called when the study DB has something new.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class StudyFeed:
         rules: FeedRules,
         *,
         asker: Asker,
+        resuming: Resuming,
         exhausted: Callable[[Sequence[FrozenTrial]], str | None],
         elapsed: Callable[[], float],
         progress: Progress,
@@ -69,7 +71,7 @@ class StudyFeed:
     ) -> None:
         self._study, self._holding, self._rules = study, holding, rules
         self._storage = holding.storage
-        self._asker, self._exhausted = asker, exhausted
+        self._asker, self._resuming, self._exhausted = asker, resuming, exhausted
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
         self._held: dict[int, Held] = {}  # by number
         self._breaker = Breaker(self._storage, study._study_id, study.study_name, rules.failures)
@@ -116,8 +118,10 @@ class StudyFeed:
             asked, claim = self._asker.take(n)
             self.obey(claim.order)
             self._progress.outcomes.update(["failed"] * len(claim.given_up))
-            if asked:
-                return [self._given(each) for each in asked]
+            for number in claim.given_up:
+                self._resuming.end(number, over=True)
+            if given := self._given(asked):
+                return given
             if self._held:
                 return []
             if claim.order.control == "run" and not claim.leases and not claim.given_up:
@@ -142,6 +146,10 @@ class StudyFeed:
             self._progress.running[point.number].epoch = point.epoch
             self._progress.running[point.number].value = objective
         self._prune(points)
+        for point in points:
+            stop = self._held[point.number].stop
+            if stop in (None, DRAINED):
+                self._resuming.offer(point, leaving=stop == DRAINED)
         self._changed()
         return {point.number for point in points if self._held[point.number].stop is not None}
 
@@ -154,18 +162,22 @@ class StudyFeed:
         tests = [Report(held[o.number].trial_id, o.epochs, None, o.test) for o in ended if o.test]
         if tests:
             self._storage.report(tests, fence)
+        over = set()
         if ended:
             take, maximize = self._rules.take, self._rules.maximize
             rows = [to_finish(o, held[o.number], take=take, maximize=maximize) for o in ended]
             refused = self._storage.finish(rows, fence)
             for outcome, row in zip(ended, rows, strict=True):
                 if row.trial_id not in refused:
+                    over.add(outcome.number)
                     self._count(outcome, row)
-        self._drop([outcome.number for outcome in outcomes])
+        self._drop([outcome.number for outcome in outcomes], over)
         self._breaker.check()
 
-    def _drop(self, numbers: Sequence[int]) -> None:
+    def _drop(self, numbers: Sequence[int], over: Collection[int] = ()) -> None:
+        """Forget trials; of those that are `over` nothing is kept."""
         for number in numbers:
+            self._resuming.end(number, over=number in over)
             self._progress.running.pop(number, None)
             self._holding.drop(self._held.pop(number).trial_id)
         self._changed()
@@ -178,12 +190,25 @@ class StudyFeed:
             )
         return self._exhausted(trials) or "nothing is left to run"
 
-    def _given(self, asked: Asked) -> Trial:
-        number, config = asked.number, asked.config
-        seeds = self._seeds(number)
-        self._held[number] = Held(asked.trial_id, seeds, prunable=asked.origin != "baseline")
-        self._progress.running[number] = Running(config.title, config.epochs)
-        return Trial(number, config, seeds)
+    def _given(self, asked: Sequence[Asked]) -> list[Trial]:
+        """Return the trials to train, those that were begun before from where they go on."""
+        origins = {each.trial_id: each.origin for each in asked}
+        trials = {
+            each.trial_id: Begun(
+                Trial(each.number, each.config, self._seeds(each.number)), each.curve
+            )
+            for each in asked
+        }
+        given = []
+        for trial_id, begun in self._resuming.begin(trials).items():
+            trial, curve = begun.trial, dict(begun.curve)
+            prunable = origins[trial_id] != "baseline"
+            self._held[trial.number] = Held(trial_id, trial.seeds, prunable, curve)
+            epoch = max(curve, default=0)
+            running = Running(trial.config.title, trial.config.epochs, epoch, curve.get(epoch))
+            self._progress.running[trial.number] = running
+            given.append(trial)
+        return given
 
     def _seeds(self, number: int) -> tuple[int, ...]:
         """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""

@@ -1,14 +1,15 @@
 """One process that works on a sweep: its place in `workers`, feed, engine, heartbeat, signals.
 
 Any number of them may work on one study, each trial under a lease (`studies.leases`). The first
-SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back, the study keeps its
-place. A second one ends the process at once; another worker, or the next `run`, takes over what it
-left.
+SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back with a checkpoint, the
+study keeps its place. A second one ends the process at once; another worker, or the next `run`,
+takes over what it left.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -25,12 +26,14 @@ from sweeps.device import resolve_device
 from sweeps.engines.base import Objective
 from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
+from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.outcomes import is_cancelled
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
+from sweeps.resuming import make_resuming
 from sweeps.samplers import GRID_INDEX, free_of, free_points, make_sampler
 
 if TYPE_CHECKING:
@@ -44,12 +47,18 @@ if TYPE_CHECKING:
     from sweeps.spec import Spec
 
 
+def to_stderr(text: str) -> None:
+    """Print a warning."""
+    print(f"Warning: {text}", file=sys.stderr)  # noqa: T201
+
+
 class Worker:
     """Works on one sweep in this process: `with Worker(sweep) as worker: worker.run()`.
 
     `changed` is called after each report and finish, and now and then for those of others;
     `progress` is there to be looked at from another thread while `run` works. `leads`: this is
     `sweeps run`, of which there is one at a time, and which plans the known configurations.
+    `keeping` says where its checkpoints go, and `warn` is told in a line when they cannot.
     """
 
     def __init__(
@@ -59,8 +68,11 @@ class Worker:
         *,
         leads: bool = True,
         lease_seconds: float = LEASE_SECONDS,
+        keeping: Keeping = DEFAULT_KEEPING,
+        warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed, self._leads = sweep, changed, leads
+        self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
         self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
         self.progress = make_progress(sweep)
@@ -167,6 +179,7 @@ class Worker:
             self._member.holding,
             rules,
             asker=asker,
+            resuming=make_resuming(sweep, self._member.holding, self._keeping, self._warn),
             exhausted=lambda trials: exhausted(sweep, trials),
             elapsed=self._member.elapsed,
             progress=self.progress,

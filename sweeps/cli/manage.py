@@ -108,9 +108,10 @@ def _say_next(study: str, trial: int, waits: str | None) -> None:
 @study_argument
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.storage
+@options.checkpoints
 @options.json_output
-def delete(study: str, yes: bool, storage: str, as_json: bool) -> None:
-    """Delete STUDY with all its trials, after asking; there is no way back.
+def delete(study: str, yes: bool, storage: str, checkpoints: Path | None, as_json: bool) -> None:
+    """Delete STUDY with all its trials and checkpoints, after asking; there is no way back.
 
     Only whole studies: Optuna numbers trials by their count. MLflow's runs stay.
 
@@ -121,12 +122,18 @@ def delete(study: str, yes: bool, storage: str, as_json: bool) -> None:
     """
     from studies import mask_passwords, open_storage
     from studies.deleting import delete_study, extent
+    from sweeps.keeping import default_folder, remove_study
 
     where = mask_passwords(storage)
     with open_storage(storage, create=False) as store:
         if not yes:
             _confirm(extent(store, study), where)
         gone = delete_study(store, study)
+        folder = checkpoints or default_folder(store.url)
+    try:
+        remove_study(folder, gone.name, gone.study_id)
+    except OSError as error:
+        click.echo(f"Warning: checkpoints in {folder} stay: {error}", err=True)
     if as_json:
         render.echo_json({"deleted": study, "storage": where, "rows": gone.rows})
     else:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+
+from sweeps.durations import seconds_of
+from sweeps.keeping import Every
 
 DEFAULT_STORAGE = "sqlite:///sweeps.db"
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
@@ -46,3 +51,48 @@ class AutoOrCount(click.ParamType[int | str]):
         if text != "auto" and count < 1:
             self.fail(f"{text!r} is neither auto nor a whole number of 1 or more", param, ctx)
         return count or text
+
+
+class HowOften(click.ParamType[Every | None]):
+    """A time with its unit, a number of epochs, or `none`."""
+
+    name = "often"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Every | None:
+        """Return when a checkpoint is due; None: never."""
+        if value is None or isinstance(value, Every):
+            return value
+        text = str(value)
+        if text == "none":
+            return None
+        if text.isdecimal() and int(text) >= 1:
+            return Every(epochs=int(text))
+        seconds = seconds_of(text)
+        if seconds is None:
+            self.fail(
+                f"{text!r} is none of: a time with its unit (30s, 5m), a whole number of epochs of "
+                "1 or more, none",
+                param,
+                ctx,
+            )
+        return Every(seconds=seconds)
+
+
+checkpoints = click.option(
+    "--checkpoints",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="SWEEPS_CHECKPOINTS",
+    show_envvar=True,
+    help="Checkpoints, for all workers; default: beside a SQLite file, else ./sweeps-checkpoints.",
+)
+checkpoint_every = click.option(
+    "--checkpoint-every",
+    metavar="WHEN",
+    type=HowOften(),
+    default="30s",
+    show_default=True,
+    help="30s of a trial's training, 5 (epochs), or none.",
+)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from studies import Worker
+    from studies.rows import TrialRow
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -59,6 +60,20 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def recorded(row: TrialRow) -> str:
+    """Return what a trial took of its device, and how far a diverged one came; empty: unknown."""
+    parts = []
+    if row.device_seconds is not None:
+        parts.append(f"{duration(row.device_seconds)} of the device")
+    if row.peak_memory is not None:
+        parts.append(f"at most {row.peak_memory / 2**20:,.0f} MiB of its memory")
+    if row.diverged_step is not None:
+        parts.append(f"not finite from step {row.diverged_step} on")
+    if row.last_value is not None:
+        parts.append(f"before it {number(row.last_value)}, at epoch {row.last_epoch}")
+    return "; ".join(parts)
 
 
 def sparkline(values: Sequence[float], width: int = 60, low: float | None = None) -> str:

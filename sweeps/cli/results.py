@@ -53,6 +53,8 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
     )
     for attempt in trained:
         click.echo(f"trained by {_trained_by(attempt)}")
+    if recorded := render.recorded(row):
+        click.echo(recorded)
     screen = render.console()
     screen.print(render.table(["knob", "value>"], row_params(row).items()))
     lines = [
@@ -193,18 +195,10 @@ def row_params(row: TrialRow) -> dict[str, Any]:
 
 def row_json(row: TrialRow) -> dict[str, Any]:
     """Return one trial as JSON-able data, without its curves."""
-    return {
-        "number": row.number,
-        "outcome": row.outcome,
-        "origin": row.origin,
-        "params": row_params(row),
-        "value": row.value,
-        "epochs": row.epochs,
-        "seconds": row.seconds,
-        "reason": row.reason,
-        "retry_of": row.retry_of,
-        "test": dict(row.test),
-    }
+    names = "number outcome origin value epochs seconds device_seconds peak_memory reason"
+    names += " diverged_step last_value last_epoch retry_of"
+    plain = {name: getattr(row, name) for name in names.split()}
+    return {**plain, "params": row_params(row), "test": dict(row.test)}
 
 
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.worker import DRAINED_EXIT_CODE
+from sweeps.keeping import Every, Keeping
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     help="Processes on this machine, or auto (1); default: the file's.",
 )
 @options.lease_seconds
+@options.checkpoints
+@options.checkpoint_every
 @options.json_output
 def run(
     file: Path,
@@ -53,13 +56,15 @@ def run(
     device: str | None,
     workers: int | str | None,
     lease_seconds: float,
+    checkpoints: Path | None,
+    checkpoint_every: Every | None,
     as_json: bool,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
 
     Ctrl-C drains: the current epoch ends, the trial is handed back, and the same command goes on
-    later. Nothing that finished is lost by a kill either. More workers may join from elsewhere:
-    `sweeps worker`.
+    later, with the next epoch. Nothing that finished is lost by a kill either, and a trial that was
+    cut short goes on from its checkpoint. More workers may join from elsewhere: `sweeps worker`.
 
     \b
     Examples:
@@ -75,7 +80,8 @@ def run(
         sweep, where = _open(file, name, storage, tracking, asked)
     with sweep.storage:
         with users:
-            reason, drained = _train(sweep, where, lease_seconds, quiet=as_json)
+            kept = Keeping(checkpoints, checkpoint_every)
+            reason, drained = _train(sweep, where, lease_seconds, kept, quiet=as_json)
         _summary(sweep, reason, where, as_json=as_json)
     if drained:
         sys.exit(DRAINED_EXIT_CODE)
@@ -103,7 +109,7 @@ def _open(
 
 
 def _train(
-    sweep: OpenSweep, tracking: str, lease_seconds: float, *, quiet: bool
+    sweep: OpenSweep, tracking: str, lease_seconds: float, keeping: Keeping, *, quiet: bool
 ) -> tuple[str, bool]:
     from sweeps.cli.live import live
     from sweeps.cli.worker import use_one_thread
@@ -120,10 +126,12 @@ def _train(
     changed = follower.wake if follower else lambda: None
     count = sweep.spec.workers
     worker: Worker | Crew
+    own: dict[str, Any] = {"lease_seconds": lease_seconds, "keeping": keeping}
+    own["warn"] = warnings.append
     if isinstance(count, int) and count > 1:
-        worker = Crew(sweep, count, changed, lease_seconds=lease_seconds)
+        worker = Crew(sweep, count, changed, **own)
     else:
-        worker = Worker(sweep, changed, lease_seconds=lease_seconds)
+        worker = Worker(sweep, changed, **own)
     if not quiet:
         verb = "created" if sweep.created else "resumed"
         click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")

@@ -6,11 +6,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli import options
+from sweeps.keeping import Every, Keeping
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -23,6 +25,8 @@ DRAINED_EXIT_CODE = 130
 @options.storage
 @click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
 @options.lease_seconds
+@options.checkpoints
+@options.checkpoint_every
 @click.option(
     "--until-stdin-closes",
     "until_eof",
@@ -31,13 +35,20 @@ DRAINED_EXIT_CODE = 130
     help="Drain at the end of standard input: `sweeps run --workers` holds the other end.",
 )
 def worker(
-    study: str, storage: str, device: str | None, lease_seconds: float, until_eof: bool
+    study: str,
+    storage: str,
+    device: str | None,
+    lease_seconds: float,
+    checkpoints: Path | None,
+    checkpoint_every: Every | None,
+    until_eof: bool,
 ) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
 
     The sweep file's text comes from the study DB, its task from the file's folder. Any number of
-    workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Trials
-    reach MLflow by `sweeps run`.
+    workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Give all
+    of them one --checkpoints folder, so that each can go on with what another left. Trials reach
+    MLflow by `sweeps run`.
 
     \b
     Examples:
@@ -49,13 +60,22 @@ def worker(
 
     sweep = _open(study, storage, device)
     use_one_thread()
+    warnings: list[str] = []  # shown after the live table, which they would disturb
+    own: dict[str, Any] = {"lease_seconds": lease_seconds, "warn": warnings.append}
+    own["keeping"] = Keeping(checkpoints, checkpoint_every)
     with sweep.storage:
         click.echo(f"Joined study '{study}' in {sweep.storage}")
-        with Worker(sweep, leads=False, lease_seconds=lease_seconds) as working:
-            if until_eof:
-                threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
-            with live(working.progress, sweep.spec.metric.name, quiet=False):
-                reason = working.run()
+        try:
+            with Worker(sweep, leads=False, **own) as working:
+                if until_eof:
+                    drain = threading.Thread(target=_drain_at_eof, args=(working.drain,))
+                    drain.daemon = True
+                    drain.start()
+                with live(working.progress, sweep.spec.metric.name, quiet=False):
+                    reason = working.run()
+        finally:
+            for warning in warnings:
+                click.echo(f"Warning: {warning}", err=True)
     click.echo(f"Ended: {reason}.")
     if working.drained:
         sys.exit(DRAINED_EXIT_CODE)

@@ -27,7 +27,7 @@ from studies import (
     register,
     schema,
 )
-from studies.workers import Worker
+from studies.roster import Worker
 from sweeps.launch import open_sweep
 from sweeps.plan import plan
 from sweeps.spec import load_spec

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select
 
-from studies import Finish, Report, StudyStorage, queries, schema
+from studies import Drawn, Finish, Report, StudyStorage, queries, schema
 
 INF = math.inf
 
@@ -128,29 +128,69 @@ def test_hand_back_forgets_the_parameters_of_a_trial_that_was_still_being_drawn(
     assert [sorted(trial.params) for trial in study.get_trials()] == [[], ["lr"]]
 
 
-def test_hand_back_makes_a_trial_as_if_never_begun(storage: StudyStorage, study_id: int) -> None:
+def test_hand_back_keeps_what_a_trial_has_reached(storage: StudyStorage, study_id: int) -> None:
     study = optuna.load_study(study_name="digits", storage=storage)
-    kept, back, done = study.ask(), study.ask(), study.ask()
+    kept, back, done, new = (study.ask() for _ in range(4))
     lr = back.suggest_float("lr", 1e-4, 0.1, log=True)
     back.set_user_attr("config", {"lr": lr})
     back.storage.set_trial_system_attr(back._trial_id, "completed_rung_0", 0.5)
-    back.storage.set_trial_system_attr(back._trial_id, "completedXrung_0", 0.5)
     for trial in (kept, back, done):
         storage.report([Report(trial._trial_id, 1, 0.5, {"valid/loss": 1.0})])
     study.tell(done, 0.5)
+    began = storage.get_trial(back._trial_id).datetime_start
 
-    assert storage.hand_back(study_id, [back._trial_id, done._trial_id]) == [1]
+    ids = [back._trial_id, done._trial_id, new._trial_id]
+    assert storage.hand_back(study_id, ids) == [1, 3]
     frozen = storage.get_trial(back._trial_id)
     assert (frozen.number, frozen.state) == (1, TrialState.WAITING)
     assert (frozen.params, frozen.user_attrs) == ({"lr": lr}, {"config": {"lr": lr}})
-    assert frozen.system_attrs == {"completedXrung_0": 0.5}
-    assert (frozen.intermediate_values, frozen.datetime_start) == ({}, None)
-    assert {key[0] for key in _points(storage)} == {kept._trial_id, done._trial_id}
+    assert frozen.system_attrs == {"completed_rung_0": 0.5}
+    assert (frozen.intermediate_values, frozen.datetime_start) == ({1: 0.5}, began)
+    assert storage.get_trial(new._trial_id).datetime_start is None
+    assert {key[0] for key in _points(storage)} == {kept._trial_id, *ids[:2]}
 
     again = study.ask()
     assert (again.number, again.suggest_float("lr", 1e-4, 0.1, log=True)) == (1, lr)
     assert storage.hand_back(study_id) == [0, 1]
     assert storage.hand_back(study_id) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "curve", "rungs", "moved"),
+    [
+        (4, {1: 0.5, 2: INF, 3: 0.75, 4: 0.25}, {"completed_rung_0", "completed_rung_1"}, False),
+        (2, {1: 0.5, 2: INF}, {"completed_rung_0"}, True),
+        (0, {}, set(), True),
+    ],
+)
+def test_a_rewound_trial_has_reached_no_more_than_that(
+    storage: StudyStorage,
+    study_id: int,
+    step: int,
+    curve: dict[int, float],
+    rungs: set[str],
+    moved: bool,
+) -> None:
+    trial, other = storage.create_new_trial(study_id), storage.create_new_trial(study_id)
+    values = (0.5, INF, 0.75, 0.25)
+    for at, value in enumerate(values, start=1):
+        rows = [Report(each, at, value, {"valid/loss": -value}) for each in (trial, other)]
+        assert storage.report(rows) == set()
+    storage.report([Report(trial, 4, None, {"test/loss": 1.0})])
+    attrs = {"completed_rung_0": INF, "completed_rung_1": 0.75, "completedXrung_0": 9.0}
+    assert storage.set_system_attrs({trial: attrs, other: attrs}) == set()
+    before, untouched = storage.get_trial(trial), storage.get_trial(other)
+
+    assert storage.draw([Drawn(trial, {}, {"b": 1}, rewind=step)]) == set()
+    now = storage.get_trial(trial)
+    assert now.intermediate_values == curve
+    assert set(now.system_attrs) == rungs | {"completedXrung_0"}
+    assert now.user_attrs == {"b": 1}
+    assert (now.datetime_start != before.datetime_start) is moved
+    losses = {at for id_, name, at in _points(storage) if (id_, name) == (trial, "valid/loss")}
+    assert losses == set(curve)
+    assert ((trial, "test/loss", 4) in _points(storage)) is not moved
+    assert storage.get_trial(other) == untouched
 
 
 def test_the_cache_follows_batch_writes(storage: StudyStorage, study_id: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow_reads import assert_agree, child_runs, history, parent_run, rows
 
-from studies import cancel_trials, create_sweep, get_sweep, open_storage, set_status
+from studies import Drawn, cancel_trials, create_sweep, get_sweep, open_storage, set_status
 from sweeps.retry import retry
 from sweeps.tracking import sync
 
@@ -74,6 +74,7 @@ def test_a_trial_started_anew_has_the_new_curve_only(study: Any, uri: str) -> No
     assert child_runs(client)[0].info.status == "SCHEDULED"
 
     assert study.start() == trial_id
+    study.storage.draw([Drawn(trial_id, {}, rewind=0)])
     study.report(trial_id, 1, 0.25)
     sync(study.storage, "digits", uri)
     new = child_runs(client)[0]
