@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from studies import schema, tables
+from studies.bulk import IDS, among
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Table
+    from sqlalchemy import ColumnElement, Connection, Select, Table
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
     forget_progress(connection, trial_ids)
     connection.execute(
         update(trials)
-        .where(trials.c.trial_id.in_(trial_ids))
+        .where(among(trials.c.trial_id, trial_ids))
         .values(state=TrialState.WAITING, datetime_start=None)
     )
     end_leases(connection, trial_ids, worker_id=None)
@@ -60,7 +61,7 @@ def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) 
     leases = schema.leases
     connection.execute(
         update(leases)
-        .where(in_order(leases.c.trial_id.in_(trial_ids)))
+        .where(in_order(among(leases.c.trial_id, trial_ids)))
         .values(expires_at=None, **values)
     )
 
@@ -76,35 +77,43 @@ def lock_running(
     connection: Connection, trial_ids: Collection[int], fence: Fence | None = None
 ) -> set[int]:
     """Locks trials, and returns those which run and which the caller may write to."""
-    trials = tables.trials
-    running = trials.c.trial_id.in_(trial_ids) & (trials.c.state == TrialState.RUNNING)
-    return fenced(connection, lock(connection, running), fence)
+    running = connection.scalars(_lock_running, {"ids": list(trial_ids)})
+    return fenced(connection, running.all(), fence)
 
 
 def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | None) -> set[int]:
     """Which of these locked trials the caller may write to."""
     if fence is None or not trial_ids:
         return set(trial_ids)
-    leases = schema.leases
-    mine = (leases.c.worker_id == fence.worker_id) & leases.c.trial_id.in_(trial_ids)
     # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
-    rows = connection.execute(select(leases.c.trial_id, leases.c.token).where(mine))
-    return {row.trial_id for row in rows if fence.tokens.get(row.trial_id) == row.token}
+    given = {"worker": fence.worker_id, "ids": list(trial_ids)}
+    rows = connection.execute(_tokens, given)
+    return {trial_id for trial_id, token in rows if fence.tokens.get(trial_id) == token}
 
 
 def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:
     """Locks trials; returns their numbers by id."""
-    # One order for everybody, so that two processes never wait for each other's rows. SQLite has
-    # no row locks; there BEGIN IMMEDIATE holds the whole database.
-    trials = tables.trials
-    rows = connection.execute(
-        select(trials.c.trial_id, trials.c.number)
-        .where(condition)
-        .order_by(trials.c.trial_id)
-        .with_for_update()
-    )
+    rows = connection.execute(_locking(condition))
     return {row.trial_id: row.number for row in rows}
 
 
+def _locking(condition: ColumnElement[bool]) -> Select[tuple[int, int]]:
+    # One order for everybody, so that two processes never wait for each other's rows. SQLite has
+    # no row locks; there BEGIN IMMEDIATE holds the whole database.
+    trials = tables.trials
+    query = select(trials.c.trial_id, trials.c.number).where(condition)
+    return query.order_by(trials.c.trial_id).with_for_update()
+
+
 def _delete_of(table: Table, trial_ids: Sequence[int]) -> Any:
-    return delete(table).where(table.c.trial_id.in_(trial_ids))
+    return delete(table).where(among(table.c.trial_id, trial_ids))
+
+
+# Made once: they are part of every write.
+_ids = bindparam("ids", type_=IDS)
+_lock_running = _locking(
+    among(tables.trials.c.trial_id, _ids) & (tables.trials.c.state == TrialState.RUNNING)
+)
+_tokens = select(schema.leases.c.trial_id, schema.leases.c.token).where(
+    schema.leases.c.worker_id == bindparam("worker"), among(schema.leases.c.trial_id, _ids)
+)

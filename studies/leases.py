@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
-from studies.batches import upsert
+from studies.batches import SYSTEM_ATTRS, USER_ATTRS
+from studies.bulk import Target, among, upsert
 from studies.database import writing
 from studies.fences import end_leases, forget_progress, lock
 from studies.schema import utc_in, utc_now
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 3
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """States that hold one of the budget's trials."""
+LEASES = Target(schema.leases, ("trial_id",), ("worker_id", "token", "attempt"))
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _expired(connection: Connection, study_id: int, holding: Collection[int]) ->
         (trials.c.study_id == study_id)
         & (trials.c.state == TrialState.RUNNING)
         & trials.c.trial_id.in_(select(leases.c.trial_id).where(past))
-        & trials.c.trial_id.not_in(holding),
+        & ~among(trials.c.trial_id, list(holding)),
     )
     if not numbers:
         return []
@@ -153,15 +154,11 @@ def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> No
         return
     ids = [lease.trial_id for lease in lost]
     said = {"outcome": "failed", "reason": f"its worker died {attempts} times"}
-    attrs = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for trial_id in ids
-        for key, value in said.items()
-    ]
-    upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
+    attrs = [(id_, key, json.dumps(value)) for id_ in ids for key, value in said.items()]
+    upsert(connection, USER_ATTRS, attrs)
     ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
     trials = tables.trials
-    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
+    connection.execute(update(trials).where(among(trials.c.trial_id, ids)).values(**ended))
     end_leases(connection, ids)
 
 
@@ -196,7 +193,7 @@ def _start(connection: Connection, leases: Sequence[Lease]) -> None:
     trials = tables.trials
     connection.execute(
         update(trials)
-        .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
+        .where(among(trials.c.trial_id, [lease.trial_id for lease in leases]))
         .values(state=TrialState.RUNNING, datetime_start=tables.now())
     )
 
@@ -225,41 +222,31 @@ def _create(
     """Creates trials as Optuna does: a number is the count of the study's trials before."""
     trials = tables.trials
     wanted = wanted if free is None else min(wanted, len(free))
-    found = []
-    for number in range(first, first + wanted):
-        row = insert(trials).values(
-            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=tables.now()
-        )
-        trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
-        found.append(Lease(trial_id, number, 1, 1))
+    if not wanted:
+        return []
+    common = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": tables.now()}
+    rows = [{"number": number, **common} for number in range(first, first + wanted)]
+    # A higher number has a higher id: the mirror counts on it.
+    new = insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
+    ids = connection.scalars(new, rows).all()
+    found = [Lease(id_, row["number"], 1, 1) for id_, row in zip(ids, rows, strict=True)]
     if points is not None and free is not None:
-        attrs = [
-            {"trial_id": lease.trial_id, "key": points.key, "value_json": json.dumps(point)}
-            for lease, point in zip(found, free, strict=False)
-        ]
-        upsert(connection, tables.system_attrs, ("trial_id", "key"), attrs)
+        pairs = zip(ids, free, strict=False)
+        upsert(connection, SYSTEM_ATTRS, [(id_, points.key, json.dumps(n)) for id_, n in pairs])
     return found
 
 
 def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -> None:
     if not given:
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    expires = {"expires_at": utc_in(worker.lease_seconds)}
-    rows: list[Mapping[str, Any]] = [
-        {
-            "trial_id": lease.trial_id,
-            "worker_id": worker.worker_id,
-            "token": lease.token,
-            "attempt": lease.attempt,
-            **expires,
-        }
-        for lease in given
-    ]
-    new = dialect.insert(schema.leases).values(rows)
-    names = ("worker_id", "token", "attempt", "expires_at")
-    changed = {name: new.excluded[name] for name in names}
-    connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
+    leases = schema.leases
+    rows = [(lease.trial_id, worker.worker_id, lease.token, lease.attempt) for lease in given]
+    upsert(connection, LEASES, rows)
+    connection.execute(
+        update(leases)
+        .where(among(leases.c.trial_id, [lease.trial_id for lease in given]))
+        .values(expires_at=utc_in(worker.lease_seconds))
+    )
 
 
 def _elsewhere(
@@ -274,7 +261,7 @@ def _elsewhere(
             trials.c.study_id == study_id,
             trials.c.state == TrialState.RUNNING,
             leases.c.expires_at.is_not(None),
-            trials.c.trial_id.not_in(mine),
+            ~among(trials.c.trial_id, list(mine)),
         )
     )
     return connection.scalar(query) or 0
