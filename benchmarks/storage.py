@@ -229,10 +229,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Databases(Path(folder)) as databases:
         rows = writing(arguments, databases)
         load.append(os.getloadavg())
-        reading = [
-            storage_reading.measure(databases, database, arguments.trials, arguments.epochs)
-            for database in arguments.databases
-        ]
+        large = (arguments.trials, arguments.epochs, arguments.repeats)
+        reading = [storage_reading.measure(databases, d, *large) for d in arguments.databases]
         facts = machine() | databases.versions()
     load.append(os.getloadavg())
     sizes = {name: getattr(arguments, name) for name in ("lanes", "reports", "repeats", "seconds")}

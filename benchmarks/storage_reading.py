@@ -43,7 +43,7 @@ NAMES = {
     "with look and write": "64 ASHA decisions with look and write",
     "with look and write, Optuna": "64 ASHA decisions with look and write, Optuna",
 }
-STUDY, AT_ONCE, LANES, AT_EPOCH, REPEATS = "large", 250, 64, 16, 5
+STUDY, AT_ONCE, LANES, AT_EPOCH = "large", 250, 64, 16
 RUNGS = ("completed_rung_0", "completed_rung_1", "completed_rung_2")
 
 
@@ -106,13 +106,13 @@ def in_memory(trials: Sequence[optuna.trial.FrozenTrial]) -> optuna.Study:
     )
 
 
-def decisions(holding: Holding, url: str) -> dict[str, float]:
+def decisions(holding: Holding, url: str, repeats: int) -> dict[str, float]:
     """Seconds of 64 decisions, each time on trials that nobody has judged: the median."""
     storage, found = holding.storage, defaultdict(list)
     pruner, optunas = AshaPruner(1, 4), SuccessiveHalvingPruner(1, 4)
     study = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
     theirs = optuna.load_study(study_name=STUDY, storage=url)
-    for turn in range(2 * REPEATS):
+    for turn in range(2 * repeats):
         ids = {trial_id for trial_id, _ in begin(holding, LANES, AT_EPOCH)}
         trials = study.get_trials(deepcopy=False)
         judged = [trial for trial in trials if trial._trial_id in ids]
@@ -137,7 +137,9 @@ def decisions(holding: Holding, url: str) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def measure(databases: Databases, database: str, trials: int, epochs: int) -> dict[str, Any]:
+def measure(
+    databases: Databases, database: str, trials: int, epochs: int, repeats: int
+) -> dict[str, Any]:
     """Every figure on one database, in seconds: medians, but of Optuna's resume."""
     with databases.fresh(database) as url, open_storage(url) as storage:
         start = time.perf_counter()
@@ -146,21 +148,21 @@ def measure(databases: Databases, database: str, trials: int, epochs: int) -> di
         found = [resume_optuna(url), resume(url)]
         if any(sum(len(t.intermediate_values) for t in f) != trials * epochs for f in found):
             raise RuntimeError(f"{database}: not {trials} trials of {epochs} epochs")
+
+        def median(action: Callable[[], object]) -> float:
+            return statistics.median(seconds(action) for _ in range(repeats))
+
         figures = {
             "fill": filled,
             "resume": median(lambda: resume(url)),
             "resume, Optuna": seconds(lambda: resume_optuna(url)),
-            "decisions": decisions(holding, url),
+            "decisions": decisions(holding, url, repeats),
             "leaderboard, top 20": median(lambda: queries.leaderboard(storage, STUDY, 20)),
             "leaderboard": median(lambda: queries.leaderboard(storage, STUDY)),
             "curves of 10": median(lambda: queries.curves(storage, STUDY, range(10))),
             "status": median(lambda: queries.status(storage, STUDY)),
         }
     return {"database": database, "trials": trials, "epochs": epochs, "seconds": figures}
-
-
-def median(action: Callable[[], object]) -> float:
-    return statistics.median(seconds(action) for _ in range(REPEATS))
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:

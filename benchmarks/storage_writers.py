@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+import grpc
 import optuna
 from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.exceptions import StorageInternalError
@@ -36,6 +37,8 @@ from studies import (
 SPACE = {f"p{place}": FloatDistribution(0.0, 1.0) for place in range(6)}
 EXTRA = {"valid/accuracy": 0.5, "train/loss": 0.25, "train/accuracy": 0.75}
 RECORD = SweepRecord("", None, {}, {}, 0, {})
+# What Optuna's storages and the proxy's client make of "database is locked".
+REFUSED = (StorageInternalError, grpc.RpcError)
 T = TypeVar("T")
 
 
@@ -108,7 +111,7 @@ class Optuna:
         while True:
             try:
                 return operation(*arguments)
-            except StorageInternalError:  # "database is locked"
+            except REFUSED:
                 self.errors += 1
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, update
 from studies import schema, tables
 from studies.bulk import Target, among, upsert
 from studies.database import writing
-from studies.fences import Fence, end_leases, fenced, lock, lock_running, release_trials
+from studies.fences import Fence, end_leases, lock, lock_running, release_trials
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -140,7 +140,7 @@ def hand_back(
         chosen = chosen & among(trials.c.trial_id, list(trial_ids))
     with writing(engine).begin() as connection:
         numbers = lock(connection, chosen & (trials.c.state == TrialState.RUNNING))
-        kept = fenced(connection, numbers, fence)
+        kept = lock_running(connection, numbers, fence)
         release_trials(connection, list(kept))
     return sorted(number for trial_id, number in numbers.items() if trial_id in kept)
 

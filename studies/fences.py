@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from studies import schema, tables
 from studies.bulk import IDS, among
@@ -51,9 +51,9 @@ def forget_progress(connection: Connection, trial_ids: Sequence[int]) -> None:
     connection.execute(_delete_of(tables.intermediates, trial_ids))
     connection.execute(_delete_of(schema.points, trial_ids))
     connection.execute(_delete_of(tables.system_attrs, trial_ids).where(rungs))
-    drawn = select(tables.user_attrs.c.trial_id).where(tables.user_attrs.c.key == "config")
-    params = _delete_of(tables.params, trial_ids)
-    connection.execute(params.where(tables.params.c.trial_id.not_in(drawn)))
+    params, attrs = tables.params, tables.user_attrs
+    drawn = exists().where(attrs.c.trial_id == params.c.trial_id, attrs.c.key == "config")
+    connection.execute(_delete_of(params, trial_ids).where(~drawn))
 
 
 def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) -> None:
@@ -77,43 +77,38 @@ def lock_running(
     connection: Connection, trial_ids: Collection[int], fence: Fence | None = None
 ) -> set[int]:
     """Locks trials, and returns those which run and which the caller may write to."""
-    running = connection.scalars(_lock_running, {"ids": list(trial_ids)})
-    return fenced(connection, running.all(), fence)
-
-
-def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | None) -> set[int]:
-    """Which of these locked trials the caller may write to."""
-    if fence is None or not trial_ids:
-        return set(trial_ids)
-    # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
-    given = {"worker": fence.worker_id, "ids": list(trial_ids)}
-    rows = connection.execute(_tokens, given)
+    ids = list(trial_ids)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_lock, {"ids": ids})
+    # A statement of its own: on PostgreSQL it sees what was committed while the lock waited.
+    if fence is None:
+        return set(connection.scalars(_running, {"ids": ids}).all())
+    rows = connection.execute(_running_here, {"ids": ids, "worker": fence.worker_id}).all()
     return {trial_id for trial_id, token in rows if fence.tokens.get(trial_id) == token}
 
 
 def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:
     """Locks trials; returns their numbers by id."""
-    rows = connection.execute(_locking(condition))
-    return {row.trial_id: row.number for row in rows}
+    number = tables.trials.c.number
+    return {row.trial_id: row.number for row in connection.execute(_locking(condition, number))}
 
 
-def _locking(condition: ColumnElement[bool]) -> Select[tuple[int, int]]:
+def _locking(condition: ColumnElement[bool], *more: ColumnElement[Any]) -> Select[Any]:
     # One order for everybody, so that two processes never wait for each other's rows. SQLite has
     # no row locks; there BEGIN IMMEDIATE holds the whole database.
-    trials = tables.trials
-    query = select(trials.c.trial_id, trials.c.number).where(condition)
-    return query.order_by(trials.c.trial_id).with_for_update()
+    trial_id = tables.trials.c.trial_id
+    return select(trial_id, *more).where(condition).order_by(trial_id).with_for_update()
 
 
 def _delete_of(table: Table, trial_ids: Sequence[int]) -> Any:
     return delete(table).where(among(table.c.trial_id, trial_ids))
 
 
-# Made once: they are part of every write.
-_ids = bindparam("ids", type_=IDS)
-_lock_running = _locking(
-    among(tables.trials.c.trial_id, _ids) & (tables.trials.c.state == TrialState.RUNNING)
-)
-_tokens = select(schema.leases.c.trial_id, schema.leases.c.token).where(
-    schema.leases.c.worker_id == bindparam("worker"), among(schema.leases.c.trial_id, _ids)
+# Made once: one of them is part of every write.
+_trials, _leases = tables.trials.c, schema.leases.c
+_given = among(_trials.trial_id, bindparam("ids", type_=IDS))
+_lock = _locking(_given)
+_running = select(_trials.trial_id).where(_given, _trials.state == TrialState.RUNNING)
+_running_here = _running.add_columns(_leases.token).where(
+    _leases.trial_id == _trials.trial_id, _leases.worker_id == bindparam("worker")
 )

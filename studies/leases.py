@@ -224,12 +224,13 @@ def _create(
     wanted = wanted if free is None else min(wanted, len(free))
     if not wanted:
         return []
+    numbers = range(first, first + wanted)
     common = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": tables.now()}
-    rows = [{"number": number, **common} for number in range(first, first + wanted)]
+    rows = [{"number": number, **common} for number in numbers]
     # A higher number has a higher id: the mirror counts on it.
     new = insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
     ids = connection.scalars(new, rows).all()
-    found = [Lease(id_, row["number"], 1, 1) for id_, row in zip(ids, rows, strict=True)]
+    found = [Lease(id_, number, 1, 1) for id_, number in zip(ids, numbers, strict=True)]
     if points is not None and free is not None:
         pairs = zip(ids, free, strict=False)
         upsert(connection, SYSTEM_ATTRS, [(id_, points.key, json.dumps(n)) for id_, n in pairs])
