@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
-from sqlalchemy import case, delete, exists, select, update
+from sqlalchemy import bindparam, case, delete, exists, select, update
 
 from studies import schema, tables
+from studies.bulk import IDS, among
 from studies.schema import utc_now
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def release_trials(connection: Connection, trial_ids: Sequence[int]) -> None:
     begun = exists().where(steps.c.trial_id == trials.c.trial_id)
     connection.execute(
         update(trials)
-        .where(trials.c.trial_id.in_(trial_ids))
+        .where(among(trials.c.trial_id, trial_ids))
         .values(
             state=TrialState.WAITING,
             datetime_start=case((begun, trials.c.datetime_start), else_=None),
@@ -55,8 +56,8 @@ def forget_half_drawn(connection: Connection, trial_ids: Sequence[int]) -> None:
     values by a sampler that is seeded by its number.
     """
     params, attrs = tables.params, tables.user_attrs
-    drawn = select(attrs.c.trial_id).where(attrs.c.key == "config")
-    half = params.c.trial_id.in_(trial_ids) & params.c.trial_id.not_in(drawn)
+    drawn = exists().where(attrs.c.trial_id == params.c.trial_id, attrs.c.key == "config")
+    half = among(params.c.trial_id, trial_ids) & ~drawn
     connection.execute(delete(params).where(half))
 
 
@@ -92,7 +93,7 @@ def end_leases(connection: Connection, trial_ids: Sequence[int], **values: Any) 
     leases = schema.leases
     connection.execute(
         update(leases)
-        .where(in_order(leases.c.trial_id.in_(trial_ids)))
+        .where(in_order(among(leases.c.trial_id, trial_ids)))
         .values({"expires_at": None, "ended_at": utc_now(), **values})
     )
 
@@ -102,11 +103,11 @@ def ended_under(
 ) -> set[int]:
     """Locks trials; returns those that are in these states, their leases ended as the fence's."""
     leases, trials = schema.leases, tables.trials
-    lock(connection, trials.c.trial_id.in_(states))
+    lock(connection, among(trials.c.trial_id, list(states)))
     rows = connection.execute(
         select(trials.c.trial_id, trials.c.state, leases.c.token, leases.c.expires_at)
         .select_from(trials.outerjoin(leases, leases.c.trial_id == trials.c.trial_id))
-        .where(trials.c.trial_id.in_(states))
+        .where(among(trials.c.trial_id, list(states)))
     )
     return {
         row.trial_id
@@ -128,31 +129,34 @@ def lock_running(
     connection: Connection, trial_ids: Collection[int], fence: Fence | None = None
 ) -> set[int]:
     """Locks trials, and returns those which run and which the caller may write to."""
-    trials = tables.trials
-    running = trials.c.trial_id.in_(trial_ids) & (trials.c.state == TrialState.RUNNING)
-    return fenced(connection, lock(connection, running), fence)
-
-
-def fenced(connection: Connection, trial_ids: Collection[int], fence: Fence | None) -> set[int]:
-    """Which of these locked trials the caller may write to."""
-    if fence is None or not trial_ids:
-        return set(trial_ids)
-    leases = schema.leases
-    mine = (leases.c.worker_id == fence.worker_id) & leases.c.trial_id.in_(trial_ids)
-    # A statement of its own: on PostgreSQL it sees what was committed while `lock` waited.
-    rows = connection.execute(select(leases.c.trial_id, leases.c.token).where(mine))
-    return {row.trial_id for row in rows if fence.tokens.get(row.trial_id) == row.token}
+    ids = list(trial_ids)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_lock, {"ids": ids})
+    # A statement of its own: on PostgreSQL it sees what was committed while the lock waited.
+    if fence is None:
+        return set(connection.scalars(_running, {"ids": ids}).all())
+    rows = connection.execute(_running_here, {"ids": ids, "worker": fence.worker_id}).all()
+    return {trial_id for trial_id, token in rows if fence.tokens.get(trial_id) == token}
 
 
 def lock(connection: Connection, condition: ColumnElement[bool]) -> dict[int, int]:
     """Locks trials; returns their numbers by id."""
+    number = tables.trials.c.number
+    return {row.trial_id: row.number for row in connection.execute(_locking(condition, number))}
+
+
+def _locking(condition: ColumnElement[bool], *more: ColumnElement[Any]) -> Select[Any]:
     # One order for everybody, so that two processes never wait for each other's rows. SQLite has
     # no row locks; there BEGIN IMMEDIATE holds the whole database.
-    trials = tables.trials
-    rows = connection.execute(
-        select(trials.c.trial_id, trials.c.number)
-        .where(condition)
-        .order_by(trials.c.trial_id)
-        .with_for_update()
-    )
-    return {row.trial_id: row.number for row in rows}
+    trial_id = tables.trials.c.trial_id
+    return select(trial_id, *more).where(condition).order_by(trial_id).with_for_update()
+
+
+# Made once: one of them is part of every write.
+_trials, _leases = tables.trials.c, schema.leases.c
+_given = among(_trials.trial_id, bindparam("ids", type_=IDS))
+_lock = _locking(_given)
+_running = select(_trials.trial_id).where(_given, _trials.state == TrialState.RUNNING)
+_running_here = _running.add_columns(_leases.token).where(
+    _leases.trial_id == _trials.trial_id, _leases.worker_id == bindparam("worker")
+)

@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
-from studies.batches import fail, upsert
-from studies.fences import Fence, fenced, forget_half_drawn, lock
+from studies.batches import SYSTEM_ATTRS, fail
+from studies.bulk import Target, among, upsert
+from studies.fences import Fence, forget_half_drawn, lock, lock_running
 from studies.retrying import transaction
 from studies.schema import utc_in, utc_now
 from studies.standing import Order, lock_study, read_order
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 3
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """States that hold one of the budget's trials."""
+LEASES = Target(schema.leases, ("trial_id",), ("worker_id", "token", "attempt"))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _has_taken(worker: Registered, connection: Connection, found: Claim) -> bool
     """Whether a claim whose COMMIT was not answered has arrived: the worker has its leases."""
     lock_study(connection, worker.study_id)
     tokens = {lease.trial_id: lease.token for lease in found.leases}
-    return bool(fenced(connection, tokens, Fence(worker.worker_id, tokens)))
+    return bool(lock_running(connection, tokens, Fence(worker.worker_id, tokens)))
 
 
 def _take_over(
@@ -149,14 +150,14 @@ def _expired(connection: Connection, study_id: int, holding: Collection[int]) ->
         (trials.c.study_id == study_id)
         & (trials.c.state == TrialState.RUNNING)
         & trials.c.trial_id.in_(select(leases.c.trial_id).where(past))
-        & trials.c.trial_id.not_in(holding),
+        & ~among(trials.c.trial_id, list(holding)),
     )
     if not numbers:
         return []
     # A renewal may have come in between: this statement sees it.
     rows = connection.execute(
         select(leases.c.trial_id, leases.c.token, leases.c.attempt)
-        .where(leases.c.trial_id.in_(numbers), past)
+        .where(among(leases.c.trial_id, list(numbers)), past)
         .order_by(leases.c.trial_id)
         .with_for_update()
     )
@@ -185,7 +186,7 @@ def _waiting(connection: Connection, study_id: int, wanted: float) -> list[Lease
     first = select(trials.c.trial_id).where(waits).order_by(trials.c.trial_id).limit(int(wanted))
     numbers = lock(connection, waits & trials.c.trial_id.in_(first.scalar_subquery()))
     query = select(leases.c.trial_id, leases.c.token, leases.c.attempt)
-    rows = connection.execute(query.where(leases.c.trial_id.in_(numbers)))
+    rows = connection.execute(query.where(among(leases.c.trial_id, list(numbers))))
     before = {row.trial_id: (row.token, row.attempt) for row in rows}
     found = []
     for trial_id, number in numbers.items():
@@ -201,7 +202,7 @@ def _start(connection: Connection, leases: Sequence[Lease]) -> None:
     start = func.coalesce(trials.c.datetime_start, tables.now())  # it stays where a curve goes on
     connection.execute(
         update(trials)
-        .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
+        .where(among(trials.c.trial_id, [lease.trial_id for lease in leases]))
         .values(state=TrialState.RUNNING, datetime_start=start)
     )
 
@@ -239,46 +240,32 @@ def _create(
     """Creates trials as Optuna does: a number is the count of the study's trials before."""
     trials = tables.trials
     wanted = wanted if free is None else min(wanted, len(free))
-    found = []
-    for number in range(first, first + wanted):
-        row = insert(trials).values(
-            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=tables.now()
-        )
-        trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
-        found.append(Lease(trial_id, number, 1, 1))
+    if not wanted:
+        return []
+    numbers = range(first, first + wanted)
+    common = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": tables.now()}
+    rows = [{"number": number, **common} for number in numbers]
+    # A higher number has a higher id: the mirror counts on it.
+    new = insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
+    ids = connection.scalars(new, rows).all()
+    found = [Lease(id_, number, 1, 1) for id_, number in zip(ids, numbers, strict=True)]
     if points is not None and free is not None:
-        attrs = [
-            {"trial_id": lease.trial_id, "key": points.key, "value_json": json.dumps(point)}
-            for lease, point in zip(found, free, strict=False)
-        ]
-        upsert(connection, tables.system_attrs, ("trial_id", "key"), attrs)
+        pairs = zip(ids, free, strict=False)
+        upsert(connection, SYSTEM_ATTRS, [(id_, points.key, json.dumps(n)) for id_, n in pairs])
     return found
 
 
 def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -> None:
     if not given:
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    expires = {"expires_at": utc_in(worker.lease_seconds)}
-    rows: list[Mapping[str, Any]] = [
-        {
-            "trial_id": lease.trial_id,
-            "worker_id": worker.worker_id,
-            "token": lease.token,
-            "attempt": lease.attempt,
-            **expires,
-        }
-        for lease in given
-    ]
-    new = dialect.insert(schema.leases).values(rows)
-    names = ("worker_id", "token", "attempt", "expires_at")
-    changed = {name: new.excluded[name] for name in names}
-    connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
-    held = [
-        {name: row[name] for name in ("trial_id", "token", "worker_id")} | {"claimed_at": utc_now()}
-        for row in rows
-    ]
-    connection.execute(insert(schema.claims).values(held))
+    leases, claims = schema.leases, schema.claims
+    rows = [(lease.trial_id, worker.worker_id, lease.token, lease.attempt) for lease in given]
+    upsert(connection, LEASES, rows)
+    mine = among(leases.c.trial_id, [lease.trial_id for lease in given])
+    connection.execute(update(leases).where(mine).values(expires_at=utc_in(worker.lease_seconds)))
+    names = ("trial_id", "token", "worker_id")
+    held = select(*(leases.c[name] for name in names), utc_now()).where(mine)
+    connection.execute(insert(claims).from_select([*names, "claimed_at"], held))
 
 
 def _elsewhere(
@@ -293,7 +280,7 @@ def _elsewhere(
             trials.c.study_id == study_id,
             trials.c.state == TrialState.RUNNING,
             leases.c.expires_at.is_not(None),
-            trials.c.trial_id.not_in(mine),
+            ~among(trials.c.trial_id, list(mine)),
         )
     )
     return connection.scalar(query) or 0

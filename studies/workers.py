@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Insert, insert, select, update
 
 from studies import schema, tables
+from studies.bulk import among
 from studies.database import writing
 from studies.errors import GoneError, UserError
 from studies.fences import in_order, lock, release_trials
@@ -133,7 +134,7 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
         OutOfReachError: the database is lost.
     """
     leases, workers = schema.leases, schema.workers
-    mine = (leases.c.worker_id == worker.worker_id) & leases.c.trial_id.in_(tokens)
+    mine = (leases.c.worker_id == worker.worker_id) & among(leases.c.trial_id, list(tokens))
 
     def extend(connection: Connection) -> Renewed:
         held = connection.execute(
@@ -188,7 +189,7 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
         read_order(connection, worker.study_id, worker.worker_id)
         held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
         numbers = lock(connection, held)
-        left = connection.scalars(mine.where(leases.c.trial_id.in_(numbers))).all()
+        left = connection.scalars(mine.where(among(leases.c.trial_id, list(numbers)))).all()
         release_trials(connection, left)
         connection.execute(
             update(workers)

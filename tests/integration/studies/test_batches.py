@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select
+from sqlalchemy.exc import DataError
 
 from studies import Drawn, Finish, Report, StudyStorage, queries, schema
 
@@ -54,6 +55,38 @@ def test_a_repeated_step_is_overwritten(storage: StudyStorage, study_id: int) ->
     storage.report([Report(trial, 2, 0.875)])
     assert storage.get_trial(trial).intermediate_values == {1: 0.75, 2: 0.875}
     assert _points(storage) == {(trial, "valid/loss", 1): 1.0}
+
+
+def test_of_two_values_for_one_step_in_a_call_the_last_counts(
+    storage: StudyStorage, study_id: int
+) -> None:
+    trial = storage.create_new_trial(study_id)
+    twice = [Report(trial, 1, value, {"valid/loss": value}) for value in (0.5, 0.25)]
+    assert storage.report([*twice, Report(trial, 2, 0.125)]) == set()
+    assert storage.get_trial(trial).intermediate_values == {1: 0.25, 2: 0.125}
+    assert _points(storage) == {(trial, "valid/loss", 1): 0.25}
+
+
+def test_any_text_is_kept_as_it_is(storage: StudyStorage, study_id: int) -> None:
+    texts = ("NULL", "", "{a,b}", 'a "quoted" \\ name', "two\nlines", "%s ? :x", "größe 漢")
+    trial = storage.create_new_trial(study_id)
+    storage.report([Report(trial, 1, None, dict.fromkeys(texts, 1 / 3))])
+    assert _points(storage) == {(trial, text, 1): 1 / 3 for text in texts}
+    storage.finish([Finish(trial, TrialState.FAIL, None, {text: text for text in texts})])
+    assert storage.get_trial(trial).user_attrs == {text: text for text in texts}
+
+
+def test_a_name_that_is_too_long_is_refused_or_kept_but_never_cut(
+    storage: StudyStorage, study_id: int
+) -> None:
+    trial, name = storage.create_new_trial(study_id), "n" * 256
+    if storage.engine.dialect.name == "postgresql":
+        with pytest.raises(DataError, match="too long"):
+            storage.report([Report(trial, 1, None, {name: 0.5})])
+        assert _points(storage) == {}
+    else:  # SQLite knows no lengths
+        storage.report([Report(trial, 1, None, {name: 0.5})])
+        assert _points(storage) == {(trial, name, 1): 0.5}
 
 
 def test_finish_writes_all_of_a_trial_once(storage: StudyStorage, study_id: int) -> None:

@@ -12,12 +12,14 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Connection, event, insert, select, text
 
-from studies import StudyStorage, SweepRecord, create_sweep, queries, schema, tables
+from studies import Finish, Report, StudyStorage, SweepRecord, create_sweep, queries, schema, tables
 from studies.database import writing
+from studies.fences import Fence
 
 TRIALS = 10_000
 RUNNING = range(TRIALS - 4, TRIALS)
-SMALL = {"studies", "study_directions", "sweeps"}  # a few rows each, whatever the trials
+# A few rows each, whatever the trials; `json_each` holds the ids that a statement is given.
+SMALL = {"studies", "study_directions", "sweeps", "json_each"}
 Statement = tuple[str, Any]
 
 QUESTIONS: dict[str, Callable[[StudyStorage, int], object]] = {
@@ -87,9 +89,10 @@ def large(storage: StudyStorage, record: SweepRecord) -> StudyStorage:
 @contextmanager
 def _statements(storage: StudyStorage) -> Iterator[list[Statement]]:
     said: list[Statement] = []
+    looked_at = ("SELECT", "WITH", "UPDATE", "DELETE")
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "WITH")):
+        if statement.startswith(looked_at):
             said.append((statement, parameters))
 
     event.listen(storage.engine, "before_cursor_execute", note)
@@ -119,6 +122,21 @@ def test_each_question_goes_by_an_index(large: StudyStorage) -> None:
         with large.engine.connect() as connection:
             scans = {statement[0]: _scans(connection, statement) for statement in said}
         assert [found for found in scans.items() if found[1]] == [], name
+
+
+def test_each_write_finds_its_trials_by_an_index(large: StudyStorage) -> None:
+    trials = large.get_all_trials(large.get_study_id_from_name("large"), deepcopy=False)
+    study_id = large.get_study_id_from_name("large")
+    running = [trial._trial_id for trial in trials if trial.state == TrialState.RUNNING]
+    with _statements(large) as said:
+        assert large.report([Report(trial, 3, 0.5) for trial in running]) == set()
+        assert large.report([Report(running[0], 4, 0.5)], Fence(1, {})) == {running[0]}
+        assert large.hand_back(study_id, running[:1]) == [RUNNING[0]]
+        assert large.finish([Finish(running[1], TrialState.FAIL)]) == set()
+    with large.engine.connect() as connection:
+        scans = {statement[0]: _scans(connection, statement) for statement in said}
+    assert len(scans) > 8
+    assert [found for found in scans.items() if found[1]] == []
 
 
 def test_a_question_without_an_index_is_seen(large: StudyStorage) -> None:
