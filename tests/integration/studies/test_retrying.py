@@ -27,8 +27,8 @@ from studies import (
     schema,
     sign_off,
 )
-from studies.fences import lock_study
 from studies.retrying import at_most, hurry, lost, retried, take_time
+from studies.standing import lock_study
 from tests.conftest import start_server, stop_server
 
 TERMINATE = "SELECT pg_terminate_backend(:pid)"
