@@ -184,8 +184,8 @@ def ended(storage: StudyStorage) -> dict[int, FrozenTrial]:
 
 
 def wait_for(condition: Callable[[], bool], run: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while not condition():
         assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < end, "not within 90 s"
+        assert time.monotonic() < end, "not within 180 s"
         time.sleep(0.02)
