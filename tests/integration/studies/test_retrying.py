@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,8 +269,7 @@ def test_a_stopped_server_is_waited_for_and_said_once(
 
 
 def holding_with_short_lease(holding: Holding) -> Holding:
-    me = holding.worker
-    short = type(me)(me.worker_id, me.study_id, 1.5, me.leads, me.elapsed_seconds)
+    short = replace(holding.worker, lease_seconds=1.5)
     return Holding(holding.storage, short, holding.tokens)
 
 
