@@ -109,7 +109,7 @@ def contents(url: str) -> dict[str, Any]:
         exports = "export_id, study_id, trial_id, tracking_uri, run_id, last_step, closed"
         rows = connection.execute(text(f"SELECT {exports} FROM exports")).all()
         found["exports"] = sorted(repr((*row[:-1], bool(row.closed))) for row in rows)
-        for name in ("workers", "leases"):
+        for name in ("workers", "leases", "claims"):
             columns = schema.metadata.tables[name].columns
             some = [c.name for c in columns if not isinstance(c.type, Boolean | DateTime)]
             rows = connection.execute(text(f"SELECT {', '.join(some)} FROM {name}"))

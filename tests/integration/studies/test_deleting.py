@@ -31,6 +31,7 @@ def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
         "exports": [],
         "workers": [],
         "leases": [],
+        "claims": [],
     }
     assert check(database_url).sound
 
@@ -63,7 +64,9 @@ def test_a_live_worker_keeps_its_study(database_url: str) -> None:
                 assert process.stdout.readline() == "held\n"
                 before = contents(database_url)
                 for refused in (extent, delete_study):
-                    with pytest.raises(UserError, match=rf"by process {process.pid} .*Ctrl-C"):
+                    with pytest.raises(
+                        UserError, match=rf"by process {process.pid} .*sweeps stop digits --wait"
+                    ):
                         refused(storage, "digits")
                 assert contents(database_url) == before
             finally:
