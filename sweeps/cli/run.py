@@ -105,6 +105,7 @@ def _open(
 def _train(
     sweep: OpenSweep, tracking: str, lease_seconds: float, *, quiet: bool
 ) -> tuple[str, bool]:
+    from sweeps.cli.errors import while_it_exists
     from sweeps.cli.live import live
     from sweeps.cli.worker import use_one_thread
     from sweeps.crew import Crew
@@ -128,7 +129,7 @@ def _train(
         verb = "created" if sweep.created else "resumed"
         click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")
     try:
-        with worker:
+        with while_it_exists(sweep), worker:
             if follower:
                 follower.start()
             with live(worker.progress, sweep.spec.metric.name, quiet=quiet):

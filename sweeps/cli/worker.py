@@ -44,12 +44,13 @@ def worker(
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
     """
+    from sweeps.cli.errors import while_it_exists
     from sweeps.cli.live import live
     from sweeps.worker import Worker
 
     sweep = _open(study, storage, device)
     use_one_thread()
-    with sweep.storage:
+    with sweep.storage, while_it_exists(sweep):
         click.echo(f"Joined study '{study}' in {sweep.storage}")
         with Worker(sweep, leads=False, lease_seconds=lease_seconds) as working:
             if until_eof:

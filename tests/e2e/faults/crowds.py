@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -34,7 +35,7 @@ def on_one_budget(
             scene.write(QUICK, figures.wanted)
             run = scene.sweep(workers, 2.0)
             goal = figures.wanted - dice.randint(budget // 4, budget * 3 // 4)
-            wait_for(lambda goal=goal: len(scene.ended()) >= goal, 120)
+            wait_for(partial(_finished, scene, goal), 120)
             os.kill(run.pid, signal.SIGKILL)  # its workers see that, and drain
             for _ in range(2):
                 again = scene.sweep(workers, 2.0)
@@ -93,6 +94,10 @@ def on_one_lease(scene: Scene, dice: random.Random, rounds: int) -> Figures:
         figures.most_attempts = None
     figures.most_attempts = None  # each round was a death
     return figures
+
+
+def _finished(scene: Scene, goal: int) -> bool:
+    return len(scene.ended()) >= goal
 
 
 def _race(members: Sequence[subprocess.Popen[str]], apart: float) -> list[int]:

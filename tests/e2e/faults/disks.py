@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,13 +58,18 @@ class Disk:
         (self.mount / "filler").unlink()
 
     def fault(self) -> None:
-        """Let the kernel find an error: it makes the file system read-only, open files too."""
+        """Let the kernel find an error: it makes the file system read-only, open files too.
+
+        What it has not written by then is lost, as at a power cut; so it writes everything first.
+        """
+        _run("sync", "-f", str(self.mount))
         found = _run("findmnt", "-n", "-o", "SOURCE", str(self.mount)).strip()
         Path(f"/sys/fs/ext4/{Path(found).name}/trigger_fs_error").write_text("a fault test")
 
     def mend(self) -> None:
         """Mount it anew."""
         _run("umount", str(self.mount))
+        _run("e2fsck", "-p", "-f", str(self._image), accepted=(0, 1))  # 1: it has mended something
         self._mount()
 
     def _mount(self) -> None:
@@ -138,9 +143,9 @@ def _mend(scene: Scene, disk: Disk) -> None:
     disk.mend()
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, accepted: Collection[int] = (0,)) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in accepted:
         raise PermissionError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 

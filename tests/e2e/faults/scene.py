@@ -48,6 +48,8 @@ class Scene:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
+            elif process.stdout is not None:
+                process.stdout.close()
         self.close()
 
     def close(self) -> None:

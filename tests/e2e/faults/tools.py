@@ -70,7 +70,7 @@ def _differences(expected: Sequence[Trial], found: Sequence[Trial]) -> int:
 def by_load_study(url: str) -> list[Trial]:
     storage = optuna.storages.RDBStorage(url)
     study = optuna.load_study(study_name="small", storage=storage)
-    found = [
+    found: list[Trial] = [
         {
             "number": trial.number,
             "state": trial.state.name,
