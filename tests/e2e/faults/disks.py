@@ -132,7 +132,7 @@ def _strike(
         figures.check("check", holds=code == 0)
         figures.lost += lost(before, scene.ended())
         again = scene.sweep(workers, 2.0)
-        again.communicate(timeout=240)
+        again.communicate(timeout=400)
         figures.check("same command again", holds=again.returncode == 0)
         figures.lost += lost(before, scene.ended())
     return figures

@@ -40,7 +40,7 @@ def among_others(scene: Scene, dice: random.Random, kills: int) -> Figures:
             _strike(
                 scene, figures, victim, partial(os.kill, victim.process.pid, signal.SIGKILL), lease
             )
-        said, _ = run.communicate(timeout=240)
+        said, _ = run.communicate(timeout=400)
         figures.check("exit code", holds=run.returncode == 0)
         figures.check("end", holds=f"Ended: all {budget} trials have run." in said)
         restarts = said.count("was killed by SIGKILL; it is started again in")
@@ -52,7 +52,7 @@ def among_others(scene: Scene, dice: random.Random, kills: int) -> Figures:
 
 def elsewhere(scene: Scene, dice: random.Random, kills: int) -> Figures:
     """Kill workers of another machine, of which only the lease tells, while another lives."""
-    lease = 1.0
+    lease = 2.0
     scene.planned(SLOW, WITHOUT_END)
     with scene.figures("SIGKILL of a worker on another machine", kills) as figures:
         pair = [_joined(scene, lease) for _ in range(2)]
@@ -67,14 +67,14 @@ def elsewhere(scene: Scene, dice: random.Random, kills: int) -> Figures:
 
 def before_its_first_heartbeat(scene: Scene, dice: random.Random, kills: int) -> Figures:
     """Kill workers that have asked for a trial, and not yet said once that they live."""
-    lease, slow = 1.0, 30.0  # the victims would first beat 10 s after they began
+    lease, slow = 2.0, 60.0  # the victims would first beat 20 s after they began
     scene.planned(SLOW, WITHOUT_END)
     with scene.figures("SIGKILL between ask and first heartbeat", kills) as figures:
         survivor = scene.worker(lease)
-        _trainer(scene, survivor)
+        scene.trainer(survivor)
         coming = scene.worker(slow)
         for kill in range(kills):
-            process, victim = coming, _trainer(scene, coming)
+            process, victim = coming, scene.trainer(coming)
             if kill < kills - 1:
                 coming = scene.worker(slow)
             wait_for(partial(scene.holds, victim))
@@ -132,20 +132,12 @@ def _strike(
 
 def _joined(scene: Scene, lease: float) -> tuple[subprocess.Popen[str], Worker]:
     """Start a worker on another machine, and wait until it works."""
-    before = max((worker.worker_id for worker in scene.trainers()), default=0)
+    before = scene.newest()
     process = scene.worker(lease, ELSEWHERE)
     wait_for(lambda: any(worker.worker_id > before for worker in scene.trainers()))
-    worker = scene.trainers()[-1]
+    worker = max(scene.trainers(), key=lambda worker: worker.worker_id)
     wait_for(partial(scene.holds, worker))
     return process, worker
-
-
-def _trainer(scene: Scene, process: subprocess.Popen[str]) -> Worker:
-    """The worker that a process becomes."""
-    wait_for(lambda: scene.trainer(process) is not None)
-    found = scene.trainer(process)
-    assert found is not None
-    return found
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -158,5 +150,5 @@ def _drained(scene: Scene, processes: list[subprocess.Popen[str]]) -> bool:
     for process in processes:
         os.killpg(process.pid, signal.SIGINT)
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
     return scene.running() == []

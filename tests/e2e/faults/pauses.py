@@ -16,7 +16,7 @@ from studies.workers import Worker
 from tests.e2e.faults.figures import Figures
 from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, happens, lost, wait_for
 
-LEASE = 1.0
+LEASE = 2.0
 PATIENCE_SECONDS = 5.0
 
 
@@ -29,11 +29,9 @@ def beyond_the_lease(scene: Scene, dice: random.Random, pauses: int) -> Figures:
     scene.planned(SLOW, WITHOUT_END)
     with scene.figures("SIGSTOP beyond the lease, and back", pauses) as figures:
         pair = [scene.worker(LEASE) for _ in range(2)]
-        wait_for(lambda: len(scene.trainers()) == 2)
+        workers = [scene.trainer(process) for process in pair]
         while figures.seen["holding a trial"] < pauses:
-            process = dice.choice(pair)
-            worker = scene.trainer(process)
-            assert worker is not None, process.communicate()[0]
+            process, worker = dice.choice(list(zip(pair, workers, strict=True)))
             wait_for(partial(scene.holds, worker))
             time.sleep(dice.random() * 0.6)
             os.kill(process.pid, signal.SIGSTOP)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from studies import StudyStorage, live_workers, open_storage, queries, schema
 from studies.workers import Worker
@@ -46,7 +46,8 @@ class Scene:
         """End what is left, however it stands."""
         for process in self._started:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                for pid in (*children(process.pid), process.pid):
+                    os.kill(pid, signal.SIGKILL)
                 process.communicate()
             elif process.stdout is not None:
                 process.stdout.close()
@@ -130,9 +131,22 @@ class Scene:
         study_id = self.storage.get_study_id_from_name("small")
         return [worker for worker in live_workers(self.storage, study_id) if worker.lanes]
 
-    def trainer(self, process: subprocess.Popen[str]) -> Worker | None:
-        """The worker that a process is, once it has registered."""
-        return next((w for w in self.trainers() if w.process.pid == process.pid), None)
+    def trainer(self, process: subprocess.Popen[str]) -> Worker:
+        """The worker that a process becomes."""
+        found: list[Worker] = []
+
+        def registered() -> bool:
+            found.extend(w for w in self.trainers() if w.process.pid == process.pid)
+            return bool(found) or process.poll() is not None
+
+        wait_for(registered)
+        assert found, process.communicate()[0]
+        return found[0]
+
+    def newest(self) -> int:
+        """The id of the worker that registered last, alive or not."""
+        with self.storage.engine.connect() as connection:
+            return connection.scalar(select(func.max(schema.workers.c.worker_id))) or 0
 
     def holds(self, worker: Worker) -> list[int]:
         """The numbers of the RUNNING trials that a worker holds."""
@@ -165,7 +179,7 @@ class Scene:
         for process in processes:
             process.send_signal(signal.SIGINT)
         for process in processes:
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
         return [process.returncode for process in processes]
 
     @contextmanager
@@ -184,12 +198,17 @@ class Scene:
             figures.got = len(self.ended())
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started: each worker of a crew has a group of its own."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def lost(before: dict[int, FrozenTrial], after: dict[int, FrozenTrial]) -> int:
     """How many finished trials have changed, or are gone."""
     return sum(after.get(number) != trial for number, trial in before.items())
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 200.0) -> None:
     assert happens(condition, seconds), f"not within {seconds} s"
 
 

@@ -29,7 +29,7 @@ def after_four_workers(scene: Scene, trials: int) -> Figures:
     scene.write(SWEEP, trials)
     with scene.figures("Optuna's tools on what 4 workers wrote", 1) as figures:
         figures.wanted = trials
-        said, _ = (run := scene.sweep(4, 2.0)).communicate(timeout=240)
+        said, _ = (run := scene.sweep(4, 2.0)).communicate(timeout=400)
         assert run.returncode == 0, said
         figures.seen["workers"] = len(set(scene.lease_column("worker_id").values()))
         code, exported = scene.run("export", "small")
