@@ -40,7 +40,14 @@ class Disk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _run("umount", str(self.mount))
+        wait_for(self._unmounted)  # a process that was killed may still be ending
+
+    def _unmounted(self) -> bool:
+        try:
+            _run("umount", str(self.mount))
+        except PermissionError:
+            return False
+        return True
 
     def fill(self) -> None:
         """Leave not a byte free."""
@@ -68,7 +75,7 @@ class Disk:
 
     def mend(self) -> None:
         """Mount it anew."""
-        _run("umount", str(self.mount))
+        wait_for(self._unmounted)
         _run("e2fsck", "-p", "-f", str(self._image), accepted=(0, 1))  # 1: it has mended something
         self._mount()
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import ExceptionContext
 from studies import Drawn, Finish, Holding, Report, claim, open_storage, register
 
 REPORTS = 5
+LEASE_SECONDS = 600.0  # it has no heartbeat, and may wait long for the file
 
 
 def ours(url: str, study_id: int, count: int) -> int:
@@ -23,7 +24,7 @@ def ours(url: str, study_id: int, count: int) -> int:
     space = FloatDistribution(1e-4, 1.0, log=True)
     with open_storage(url) as storage:
         locked = _locked_errors(storage.engine)
-        holding = Holding(storage, register(storage, study_id))
+        holding = Holding(storage, register(storage, study_id, lease_seconds=LEASE_SECONDS))
         for _ in range(count):
             (lease,) = holding.claim(1).leases
             lr = 10.0 ** -(lease.number % 4)

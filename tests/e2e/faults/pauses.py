@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from functools import partial
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 
 from studies.workers import Worker
 from tests.e2e.faults.figures import Figures
@@ -74,19 +76,17 @@ def _pause(
 
 def _locked(scene: Scene) -> bool:
     """Whether somebody holds the locks of a write for half a second."""
-    if scene.database == "SQLite":
-        patience, locks = "PRAGMA busy_timeout = 500", ["BEGIN IMMEDIATE"]
-    else:
-        patience = "SET lock_timeout = 500"
-        locks = [f"SELECT * FROM {name} FOR UPDATE" for name in ("studies", "trials", "leases")]
-    with scene.storage.engine.connect() as connection:
-        raw = connection.execution_options(isolation_level="AUTOCOMMIT")
-        try:
-            raw.execute(text(patience))
-            for lock in locks:
-                raw.execute(text(lock))
-        except DBAPIError:
-            return True
-        finally:
-            connection.invalidate()  # with its locks and its short patience
+    try:
+        if scene.database == "SQLite":
+            file = sqlite3.connect(scene.storage.url.database or "", 0.5, isolation_level=None)
+            with closing(file):
+                file.execute("BEGIN IMMEDIATE")
+        else:
+            with scene.storage.engine.begin() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = 500"))
+                for table in ("studies", "trials", "leases"):
+                    connection.execute(text(f"SELECT 1 FROM {table} FOR UPDATE"))
+    except (OperationalError, sqlite3.OperationalError) as error:
+        assert "lock" in str(error), error
+        return True
     return False
