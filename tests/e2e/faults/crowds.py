@@ -56,7 +56,7 @@ def beside_plain_optuna(
     for trial_id in (trial._trial_id for trial in scene.trials()):  # the planned baseline
         storage.set_trial_state_values(trial_id, optuna.trial.TrialState.COMPLETE, [0.5])
     first = len(scene.trials())
-    with scene.figures(f"{processes} processes on one file", processes) as figures:
+    with scene.figures(f"{processes} processes on one file, {plain} of plain Optuna", 1) as figures:
         figures.wanted = processes * trials
         kinds = ["optuna" if n < plain else "ours" for n in range(processes)]
         counts = [trials - first if n == processes - 1 else trials for n in range(processes)]

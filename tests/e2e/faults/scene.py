@@ -159,9 +159,9 @@ class Scene:
         return [trial.number for trial in trials if not trial.state.is_finished()]
 
     def lease_column(self, name: str) -> dict[int, int]:
-        numbers = {trial._trial_id: trial.number for trial in self.trials()}
         with self.storage.engine.connect() as connection:
             rows = connection.execute(select(schema.leases)).mappings().all()
+        numbers = {trial._trial_id: trial.number for trial in self.trials()}
         return {numbers[row["trial_id"]]: row[name] for row in rows}
 
     def heartbeat(self, worker: Worker) -> object:
