@@ -13,6 +13,7 @@ import click
 
 from sweeps.cli.catalog import averages, optimizers, schedules, tasks
 from sweeps.cli.control import cancel, pause, resume, stop
+from sweeps.cli.errors import refusal
 from sweeps.cli.files import init, validate
 from sweeps.cli.manage import delete, enqueue, retry
 from sweeps.cli.results import best, export, show
@@ -24,7 +25,8 @@ from sweeps.cli.worker import worker
 
 
 class _Group(click.Group):
-    """The one place where Sweeplane's own errors are caught: message, no traceback, exit code."""
+    """The one place where Sweeplane's own errors, and a database's, are caught: message, no
+    traceback, exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from studies.errors import SweeplaneError
@@ -34,6 +36,13 @@ class _Group(click.Group):
         except SweeplaneError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if (said := refusal(error)) is None:
+                raise
+            click.echo(f"Error: {said}", err=True)
+            sys.exit(SweeplaneError.exit_code)
 
 
 @click.group(

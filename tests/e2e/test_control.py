@@ -15,8 +15,8 @@ import pytest
 from optuna.trial import TrialState
 
 from studies import StudyStorage, open_storage, queries
+from tests.e2e.faults.scene import SLOW, running, trainers, trials_of, wait_for
 from tests.e2e.runs import SWEEP, exported, write
-from tests.e2e.test_workers import SLOW, running, trainers, trials_of, wait_for
 
 LEASE = 3.0
 Run = Callable[..., Any]
