@@ -37,17 +37,6 @@ def test_what_a_dead_worker_had_claimed_is_drawn_and_trained_by_the_others(scene
     assert trials[0].user_attrs["origin"] == "baseline"
 
 
-def test_a_study_deleted_below_its_workers_ends_them_with_one_line(scene: Scene) -> None:
-    study_id = scene.planned(SLOW, 1000)
-    worker = scene.worker(1.0)
-    wait_for(lambda: len(scene.ended()) >= 1)
-    scene.storage.delete_study(study_id)
-    said, _ = worker.communicate(timeout=30)
-    assert worker.returncode == 2, said
-    assert "Error: study 'small' was deleted from" in said
-    assert "Traceback" not in said
-
-
 def test_ctrl_c_drains_every_worker(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
