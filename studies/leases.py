@@ -27,7 +27,7 @@ from studies.batches import fail, upsert
 from studies.database import writing
 from studies.fences import forget_progress, lock
 from studies.schema import utc_in, utc_now
-from studies.standing import Order, lock_study, read_order
+from studies.standing import Order, lock_order
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -85,8 +85,7 @@ def claim(
     """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
 
     Args:
-        storage: the study DB.
-        worker, n: who takes them, and how many at most.
+        storage, worker, n: where, who takes them, and how many at most.
         places: budget.trials.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
@@ -97,8 +96,7 @@ def claim(
     """
     study_id = worker.study_id
     with writing(storage.engine).begin() as connection:
-        lock_study(connection, study_id)
-        order = read_order(connection, study_id, worker.worker_id)
+        order = lock_order(connection, study_id, worker.worker_id)
         if order.control != "run":
             return Claim((), (), 0, full=False, exhausted=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
@@ -107,7 +105,7 @@ def claim(
         waiting = _waiting(connection, study_id, min(n - len(again), room))
         _start(connection, [*again, *waiting])
         room -= len(waiting)
-        wanted = max(0, int(min(n - len(again) - len(waiting), room)))
+        wanted = min(n - len(again) - len(waiting), room)
         free = _free(connection, study_id, points)
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
         leases = (*again, *waiting, *new)
@@ -220,15 +218,15 @@ def _create(
     connection: Connection,
     study_id: int,
     first: int,
-    wanted: int,
+    wanted: float,
     points: Points | None,
     free: list[int] | None,
 ) -> list[Lease]:
     """Creates trials as Optuna does: a number is the count of the study's trials before."""
     trials = tables.trials
-    wanted = wanted if free is None else min(wanted, len(free))
+    count = max(0, int(wanted if free is None else min(wanted, len(free))))
     found = []
-    for number in range(first, first + wanted):
+    for number in range(first, first + count):
         row = insert(trials).values(
             number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=tables.now()
         )

@@ -28,7 +28,7 @@ from studies.errors import GoneError, UserError
 from studies.fences import in_order, lock, release_trials
 from studies.processes import Process, this_process
 from studies.schema import Status, utc_in, utc_now
-from studies.standing import Order, begin, give_order, lock_study, read_order, set_status, tick
+from studies.standing import Order, begin, give_order, lock_order, lock_study, set_status, tick
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -116,11 +116,7 @@ def register(
         elapsed, order = tick(connection, study_id, lease_seconds, count=bool(live))
         if order.ends and not leads:
             raise UserError(_stopped(name, order))
-        if order.ends or not live:
-            begin(connection, study_id)
-        if order.ends:
-            order = give_order(connection, study_id, Order())
-        set_status(connection, study_id, "running")
+        order = _begin(connection, study_id, order, first=not live)
         row = _row(study_id).values(
             device=device,
             lanes=lanes,
@@ -182,8 +178,7 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
         leases.c.worker_id == worker.worker_id, leases.c.expires_at.is_not(None)
     )
     with writing(storage.engine).begin() as connection:
-        lock_study(connection, worker.study_id)
-        read_order(connection, worker.study_id, worker.worker_id)
+        lock_order(connection, worker.study_id, worker.worker_id)
         held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
         numbers = lock(connection, held)
         left = connection.scalars(mine.where(leases.c.trial_id.in_(numbers))).all()
@@ -214,6 +209,14 @@ def find_workers(connection: Connection, study_id: int | None = None) -> list[Wo
     if study_id is not None:
         query = query.where(workers.c.study_id == study_id)
     return [_read(row) for row in connection.execute(query.order_by(workers.c.worker_id))]
+
+
+def _begin(connection: Connection, study_id: int, order: Order, *, first: bool) -> Order:
+    """The sweep is `running`; one that was stopped goes on."""
+    if order.ends or first:
+        begin(connection, study_id)
+    set_status(connection, study_id, "running")
+    return give_order(connection, study_id, Order()) if order.ends else order
 
 
 def _stopped(study: str, order: Order) -> str:
