@@ -30,7 +30,7 @@ from studies.bulk import Target, among, upsert
 from studies.fences import Fence, forget_half_drawn, lock, lock_running
 from studies.retrying import transaction
 from studies.schema import utc_in, utc_now
-from studies.standing import Order, lock_study, read_order
+from studies.standing import Order, lock_order
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -89,7 +89,7 @@ def claim(
     """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
 
     Args:
-        storage, worker, n: the study DB, who takes them, and how many at most.
+        storage, worker, n: where, who takes them, and how many at most.
         places: budget.trials.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
@@ -100,8 +100,8 @@ def claim(
     """
 
     def take(connection: Connection) -> Claim:
-        lock_study(connection, study_id := worker.study_id)
-        order = read_order(connection, study_id, worker.worker_id)
+        study_id = worker.study_id
+        order = lock_order(connection, study_id, worker.worker_id)
         if order.control != "run":
             return Claim((), (), 0, full=False, exhausted=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
@@ -110,7 +110,7 @@ def claim(
         waiting = _waiting(connection, study_id, min(n - len(again), room))
         _start(connection, [*again, *waiting])
         room -= len(waiting)
-        wanted = max(0, int(min(n - len(again) - len(waiting), room)))
+        wanted = min(n - len(again) - len(waiting), room)
         free = _free(connection, study_id, points)
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
         leases = (*again, *waiting, *new)
@@ -123,7 +123,7 @@ def claim(
 
 def _has_taken(worker: Registered, connection: Connection, found: Claim) -> bool:
     """Whether a claim whose COMMIT was not answered has arrived: the worker has its leases."""
-    lock_study(connection, worker.study_id)
+    lock_order(connection, worker.study_id, worker.worker_id)
     tokens = {lease.trial_id: lease.token for lease in found.leases}
     return bool(lock_running(connection, tokens, Fence(worker.worker_id, tokens)))
 
@@ -233,16 +233,16 @@ def _create(
     connection: Connection,
     study_id: int,
     first: int,
-    wanted: int,
+    wanted: float,
     points: Points | None,
     free: list[int] | None,
 ) -> list[Lease]:
     """Creates trials as Optuna does: a number is the count of the study's trials before."""
     trials = tables.trials
-    wanted = wanted if free is None else min(wanted, len(free))
-    if not wanted:
+    count = max(0, int(wanted if free is None else min(wanted, len(free))))
+    if not count:
         return []
-    numbers = range(first, first + wanted)
+    numbers = range(first, first + count)
     common = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": tables.now()}
     rows = [{"number": number, **common} for number in numbers]
     # A higher number has a higher id: the mirror counts on it.

@@ -48,6 +48,16 @@ def lock_study(connection: Connection, study_id: int) -> str:
     return str(row.study_name)
 
 
+def lock_order(connection: Connection, study_id: int, worker_id: int) -> Order:
+    """Locks a worker's study until the transaction ends; returns its order.
+
+    Raises:
+        GoneError: see `read_order`.
+    """
+    lock_study(connection, study_id)
+    return read_order(connection, study_id, worker_id)
+
+
 def read_order(connection: Connection, study_id: int, worker_id: int | None = None) -> Order:
     """The order of a sweep; `worker_id`: of that worker's sweep, which must be this one.
 

@@ -30,7 +30,7 @@ from studies.processes import this_process
 from studies.retrying import at_most, transaction
 from studies.roster import Worker, find_workers
 from studies.schema import Status, utc_in, utc_now
-from studies.standing import Order, begin, give_order, lock_study, read_order, set_status, tick
+from studies.standing import Order, begin, give_order, lock_order, lock_study, set_status, tick
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -99,11 +99,7 @@ def register(
         elapsed, order = tick(connection, study_id, lease_seconds, count=bool(live))
         if order.ends and not leads:
             raise UserError(_stopped(name, order))
-        if order.ends or not live:
-            begin(connection, study_id)
-        if order.ends:
-            order = give_order(connection, study_id, Order())
-        set_status(connection, study_id, "running")
+        order = _begin(connection, study_id, order, first=not live)
         row = _row(study_id).values(
             device=device,
             lanes=lanes,
@@ -185,8 +181,7 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
     )
 
     def leave(connection: Connection) -> list[int]:
-        lock_study(connection, worker.study_id)
-        read_order(connection, worker.study_id, worker.worker_id)
+        lock_order(connection, worker.study_id, worker.worker_id)
         held = trials.c.trial_id.in_(mine) & (trials.c.state == TrialState.RUNNING)
         numbers = lock(connection, held)
         left = connection.scalars(mine.where(among(leases.c.trial_id, list(numbers)))).all()
@@ -207,6 +202,14 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
         return worker.worker_id not in {other.worker_id for other in there}
 
     return transaction(storage.engine, leave, has_left)
+
+
+def _begin(connection: Connection, study_id: int, order: Order, *, first: bool) -> Order:
+    """The sweep is `running`; one that was stopped goes on."""
+    if order.ends or first:
+        begin(connection, study_id)
+    set_status(connection, study_id, "running")
+    return give_order(connection, study_id, Order()) if order.ends else order
 
 
 def _stopped(study: str, order: Order) -> str:
