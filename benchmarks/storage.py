@@ -9,8 +9,8 @@ reports alone, `trials/s` the whole. The drivers insert the rows that Sweeplane 
 
 Reading: see `benchmarks.storage_reading`.
 
-    python -m benchmarks.storage [--repeats 3] [--seconds 1] [--markdown]
-        [--output benchmarks/results/storage.json]
+    python -m benchmarks.storage [--parts writing reading] [--repeats 3] [--seconds 1]
+        [--markdown] [--output benchmarks/results/storage.json]
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ from studies import create_sweep, open_storage
 OURS, RDB, WAL = "Sweeplane", "RDBStorage", "RDBStorage in WAL"
 JOURNAL, GRPC = "JournalStorage", "gRPC proxy of RDBStorage"
 REPORTS_AT_ONCE = {"driver, 64 reports a transaction": 64, "driver, 64 rows a transaction": 16}
+BATCHED = (OURS, *REPORTS_AT_ONCE)
 CONTENDERS = {
     "sqlite": (OURS, RDB, WAL, JOURNAL, GRPC, *REPORTS_AT_ONCE),
     "postgresql": (OURS, RDB, GRPC, *REPORTS_AT_ONCE),
 }
+PARTS = ("writing", "reading")
 STUDY = "storage"
 WARM_UP = (2, 2, 0.0)  # lanes, reports, seconds
 
@@ -114,7 +116,7 @@ def measure(
     with ExitStack() as stack:
         url = stack.enter_context(databases.fresh(database))
         place: Any = url
-        if contender == OURS or contender in REPORTS_AT_ONCE:
+        if contender in BATCHED:
             with open_storage(url) as storage:
                 create_sweep(storage, STUDY, ["minimize"], RECORD)
         else:
@@ -130,8 +132,7 @@ def measure(
     lanes, reports, _ = WARM_UP
     trials = sum(each["trials"] for each in done)
     expected = trials + lanes * len(pipes), trials * size[1] + lanes * reports * len(pipes)
-    own = contender == OURS or contender in REPORTS_AT_ONCE
-    if written != (*expected, expected[1] * 3 * own):
+    if written != (*expected, expected[1] * 3 * (contender in BATCHED)):
         raise RuntimeError(f"{contender} on {database}: {written} instead of {expected}")
     return {
         "reports/s": sum(e["trials"] * size[1] / e["seconds"]["report"] for e in done),
@@ -143,7 +144,6 @@ def measure(
 
 def writing(arguments: argparse.Namespace, databases: Databases) -> list[dict[str, Any]]:
     """Every contender's rates: of each round, which go through all, and their medians."""
-    size = (arguments.lanes, arguments.reports, arguments.seconds)
     cases = [
         (database, contender, n)
         for database in arguments.databases
@@ -155,6 +155,10 @@ def writing(arguments: argparse.Namespace, databases: Databases) -> list[dict[st
         for turn in range(arguments.repeats):
             for case in cases:
                 database, contender, n = case
+                lanes = arguments.lanes
+                if contender not in BATCHED:
+                    lanes = max(1, lanes // 4)  # a call is a trial's: fewer have the same rates
+                size = (lanes, arguments.reports, arguments.seconds)
                 rounds[case].append(measure(pipes[:n], databases, database, contender, size))
             print(f"round {turn + 1} of {arguments.repeats} is done", flush=True)
     rows = []
@@ -185,20 +189,23 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The README's tables."""
-    lines = [
-        "| database | processes | contender | reports/s | Sweeplane's are | trials/s | are |",
-        "|---|--:|---|--:|--:|--:|--:|",
-    ]
-    times = {(r["database"], r["processes"], r["to"]): r for r in result["ratios"]}
-    for row in result["writing"]:
-        case = (row["database"], row["processes"], row["contender"])
-        ratio = times.get(case)
-        shown = [f"{ratio[rate]:.2g}x" if ratio else "" for rate in ("reports/s", "trials/s")]
-        lines.append(
-            f"| {' | '.join(map(str, case))} | {row['reports/s']:,.0f} | {shown[0]} "
-            f"| {row['trials/s']:,.0f} | {shown[1]} |"
-        )
-    return "\n".join([*lines, "", *storage_reading.markdown(result["reading"])])
+    lines = []
+    if "writing" in result:
+        lines += [
+            "| database | processes | contender | reports/s | Sweeplane's are | trials/s | are |",
+            "|---|--:|---|--:|--:|--:|--:|",
+        ]
+        times = {(r["database"], r["processes"], r["to"]): r for r in result["writing"]["ratios"]}
+        for row in result["writing"]["rows"]:
+            case = (row["database"], row["processes"], row["contender"])
+            ratio = times.get(case)
+            cells = [str(each) for each in case]
+            for rate in ("reports/s", "trials/s"):
+                cells += [f"{row[rate]:,.0f}", f"{ratio[rate]:.2g}x" if ratio else ""]
+            lines.append(f"| {' | '.join(cells)} |")
+    if "reading" in result:
+        lines += ["", *storage_reading.markdown(result["reading"]["rows"])]
+    return "\n".join(lines)
 
 
 def machine() -> dict[str, Any]:
@@ -209,6 +216,7 @@ def machine() -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--databases", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--lanes", type=int, default=32, help="trials at once")
@@ -222,23 +230,34 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def run(arguments: argparse.Namespace, databases: Databases) -> dict[str, Any]:
+    """The parts that were asked for, each with the machine's load before and after."""
+    found: dict[str, Any] = {}
+    if "writing" in arguments.parts:
+        load = os.getloadavg()
+        rows = writing(arguments, databases)
+        names = ("lanes", "reports", "repeats", "seconds")
+        sizes = {name: getattr(arguments, name) for name in names}
+        found["writing"] = {**sizes, "rows": rows, "ratios": ratios(rows)}
+        found["writing"]["load"] = [load, os.getloadavg()]
+    if "reading" in arguments.parts:
+        load = os.getloadavg()
+        large = (arguments.trials, arguments.epochs, arguments.repeats)
+        rows = [storage_reading.measure(databases, d, *large) for d in arguments.databases]
+        found["reading"] = {"rows": rows, "load": [load, os.getloadavg()]}
+    return {**found, "machine": machine() | databases.versions()}
+
+
 def main() -> None:
     arguments = parse()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    load = [os.getloadavg()]
     with tempfile.TemporaryDirectory() as folder, Databases(Path(folder)) as databases:
-        rows = writing(arguments, databases)
-        load.append(os.getloadavg())
-        large = (arguments.trials, arguments.epochs, arguments.repeats)
-        reading = [storage_reading.measure(databases, d, *large) for d in arguments.databases]
-        facts = machine() | databases.versions()
-    load.append(os.getloadavg())
-    sizes = {name: getattr(arguments, name) for name in ("lanes", "reports", "repeats", "seconds")}
-    result = {**sizes, "writing": rows, "ratios": ratios(rows), "reading": reading}
-    result |= {"machine": facts, "load": load}
-    print(markdown(result) if arguments.markdown else "done")
+        result = run(arguments, databases)
+    if arguments.markdown:
+        print(markdown(result))
     if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+        before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+        arguments.output.write_text(json.dumps(before | result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

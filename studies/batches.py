@@ -211,7 +211,7 @@ def _points(points: Sequence[Report]) -> list[tuple[Any, ...]]:
 
 def _params(drawn: Sequence[Drawn]) -> list[tuple[Any, ...]]:
     return [
-        (each.trial_id, name, value, distribution_to_json(distribution))
+        (each.trial_id, name, float(value), distribution_to_json(distribution))
         for each in drawn
         for name, (value, distribution) in each.params.items()
     ]
