@@ -9,7 +9,8 @@ In the order of reading:
     launch.py plan.py  a study that is ready to run, and its known configurations
     worker.py          one process that works on it; member.py: its heartbeat and signals
     crew.py            several processes of this machine
-    feed.py            what an engine sees; asking.py, budget.py, samplers.py, cma.py, pruning.py
+    feed.py            what an engine sees; asking.py, budget.py, pruning.py
+    sampling/          what is tried next
     engines/ tasks/    training, and what is trained
     tracking/          MLflow follows; mlflow_ui.py serves it
     summary.py export.py preview.py    what people take away; cli/ prints it

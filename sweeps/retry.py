@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import StudyStorage, UserError, queries
 from sweeps.outcomes import is_cancelled
-from sweeps.samplers import CMA_STATE, GRID_INDEX
+from sweeps.sampling import CMA_STATE, GRID_INDEX
 
 RETRY_OF = "retry_of"
 _KEPT = ("config", "origin")

@@ -17,7 +17,7 @@ from sweeps.feed import StudyFeed
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
 from sweeps.retry import failed_trials, retry
-from sweeps.samplers import GRID_INDEX
+from sweeps.sampling import GRID_INDEX
 from sweeps.spec import load_spec
 from sweeps.stored import held_up
 from sweeps.summary import yaml_text

@@ -18,7 +18,7 @@ from studies import StudyStorage, SweeplaneError, UserError, open_storage, queri
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
-from sweeps.samplers import make_sampler
+from sweeps.sampling import make_sampler
 from sweeps.spec import load_spec
 from sweeps.worker import Worker
 
@@ -226,11 +226,11 @@ def test_a_trial_that_died_in_the_middle_of_its_ask_is_drawn_anew_to_the_same_va
     text = SPEC + "baseline: false\n"
     made = opened(text)
     space = made.sweep.spec.space
-    whole = optuna.create_study(sampler=make_sampler("random", space, 0, 0)).ask()
+    whole = optuna.create_study(sampler=make_sampler("random", space, 0)).ask()
     expected = space.suggest(whole)
 
     # as a worker leaves it that is killed after the first parameters
-    made.sweep.study.sampler = make_sampler("random", space, 0, 0)
+    made.sweep.study.sampler = make_sampler("random", space, 0)
     trial = made.sweep.study.ask()
     space.suggest(Cut(trial, cut))
     assert len(trial.params) == cut
