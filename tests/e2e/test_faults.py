@@ -44,6 +44,7 @@ def test_a_killed_worker_elsewhere(file_scene: Scene, dice: random.Random) -> No
 def test_killed_before_its_first_heartbeat(file_scene: Scene, dice: random.Random) -> None:
     figures = kills.before_its_first_heartbeat(file_scene, dice, 1)
     assert figures.sound, figures
+    assert figures.seen["in time"] == 1
 
 
 def test_paused_beyond_the_lease(scene: Scene, dice: random.Random) -> None:
