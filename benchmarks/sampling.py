@@ -1,11 +1,11 @@
 """Our samplers beside Optuna's: what a refill costs, how good it is, and how often it diverges.
 
 refill     64 lanes asked at once of a study of the demo's conditional space in SQLite, to the last
-           write: our `Asker`, and Optuna's `TPESampler(multivariate, group)` through `study.ask` and
-           the same suggest calls on the same database; and the drawing alone, in memory
+           write: our `Asker`, and Optuna's grouped TPE through `study.ask` and the same suggest
+           calls on the same database; and the drawing alone, in memory
 quality    the best value of 200 trials on a 4-d sphere in logarithms
-edge       the share of later asks that diverge where 5 % of the space does: lr above a threshold, or
-           lr / (1 - momentum) above one, the optimum just before it
+edge       the share of later asks that diverge where 5 % of the space does: lr above a threshold,
+           or lr / (1 - momentum) above one, the optimum just before it
 
     python -m benchmarks.sampling [--seeds 10] [--trials 200] [--sizes 1000 10000] [--lanes 64]
 """
@@ -50,7 +50,7 @@ NOWHERE = {"lr": 0.6, "one_minus_momentum": 0.35, "weight_decay": 0.45, "eps": 0
 # name -> (where the optimum is in the unit cube, what diverges: 5 % of it)
 Edge = tuple[Mapping[str, float], Callable[[Mapping[str, float]], bool]]
 EDGES: dict[str, Edge] = {
-    "none": (NOWHERE, lambda u: False),
+    "none": (NOWHERE, lambda _: False),
     "lr": (NOWHERE | {"lr": 0.92}, lambda u: u["lr"] > 0.95),
     "lr / (1 - momentum)": (
         NOWHERE | {"lr": 0.82, "one_minus_momentum": 0.18},
@@ -267,9 +267,8 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     for row in result["refill"]:
-        print(
-            f"{row['finished']} finished: {row['lanes']} asks take {row['median seconds']['ours']:.3f} s"
-        )
+        seconds = row["median seconds"]["ours"]
+        print(f"{row['finished']} finished: {row['lanes']} asks take {seconds:.3f} s")
 
 
 if __name__ == "__main__":

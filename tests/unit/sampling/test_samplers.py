@@ -214,7 +214,7 @@ def test_cmaes_state_is_json_and_replays_across_generations(space_of: SpaceOf) -
     generations = [state["generation"] for state in states]
     # a population of 4 + 3 ln 2 = 6 trials closes each generation
     assert generations == [number // 6 for number in range(40)]
-    assert states[6]["told"] == [0, 1, 2, 3, 4, 5]
+    assert states[6] == {"generation": 1}
 
 
 def test_grid_keeps_nothing_but_an_index(space_of: SpaceOf) -> None:
