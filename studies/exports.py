@@ -188,8 +188,8 @@ def forget(target: Target) -> None:
 def pending(target: Target, study_name: str, *, after: int, limit: int) -> list[Pending]:
     """The trials whose run is not closed, by id: up to `limit`, those with an id above `after`.
 
-    Trials that wait are there only when they have a run. States are read before points, so a
-    trial read as finished has all of its points here.
+    Trials that wait are there only when they have a run or a curve. States are read before points,
+    so a trial read as finished has all of its points here.
     """
     with target.storage.engine.connect() as connection:
         study = find_study(connection, study_name)

@@ -55,30 +55,32 @@ def worker(
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
     """
+    sweep = _open(study, storage, device)
+    use_one_thread()
+    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
+    with sweep.storage:
+        click.echo(f"Joined study '{study}' in {sweep.storage}")
+        reason, drained = _train(sweep, own, until_eof=until_eof)
+    click.echo(f"Ended: {reason}.")
+    if drained:
+        sys.exit(DRAINED_EXIT_CODE)
+
+
+def _train(sweep: OpenSweep, own: dict[str, Any], *, until_eof: bool) -> tuple[str, bool]:
     from sweeps.cli.live import live
     from sweeps.worker import Worker
 
-    sweep = _open(study, storage, device)
-    use_one_thread()
     warnings: list[str] = []  # shown after the live table, which they would disturb
-    own: dict[str, Any] = {"lease_seconds": lease_seconds, "warn": warnings.append}
-    own["keeping"] = Keeping(checkpoints, checkpoint_every)
-    with sweep.storage:
-        click.echo(f"Joined study '{study}' in {sweep.storage}")
-        try:
-            with Worker(sweep, leads=False, **own) as working:
-                if until_eof:
-                    drain = threading.Thread(target=_drain_at_eof, args=(working.drain,))
-                    drain.daemon = True
-                    drain.start()
-                with live(working.progress, sweep.spec.metric.name, quiet=False):
-                    reason = working.run()
-        finally:
-            for warning in warnings:
-                click.echo(f"Warning: {warning}", err=True)
-    click.echo(f"Ended: {reason}.")
-    if working.drained:
-        sys.exit(DRAINED_EXIT_CODE)
+    try:
+        with Worker(sweep, leads=False, warn=warnings.append, **own) as working:
+            if until_eof:
+                threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
+            with live(working.progress, sweep.spec.metric.name, quiet=False):
+                reason = working.run()
+            return reason, working.drained
+    finally:
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
 
 
 def use_one_thread() -> None:

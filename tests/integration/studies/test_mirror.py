@@ -24,7 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from studies import Finish, Report, StudyStorage, mirror
+from studies import Drawn, Finish, Report, StudyStorage, mirror
 from studies.rungs import AshaPruner
 from sweeps.pruning import stopped
 
@@ -342,7 +342,7 @@ def test_our_rungs_and_optunas_are_one_study(storage: StudyStorage, plain: RDBSt
     assert [t.system_attrs for t in ours.trials] == [t.system_attrs for t in alone.trials]
 
 
-def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) -> None:
+def test_a_trial_that_is_rewound_leaves_its_rungs(storage: StudyStorage) -> None:
     study = optuna.create_study(storage=storage, pruner=AshaPruner(1, 2))
     numbers = [study.ask().number for _ in range(3)]
     ids = [trial._trial_id for trial in study.trials]
@@ -350,7 +350,8 @@ def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) ->
     assert stopped(study, storage, numbers) == {1, 2}
     storage.hand_back(study._study_id, [ids[0]])
     study.ask()
-    storage.report([Report(study.trials[0]._trial_id, 1, 0.5)])
+    storage.draw([Drawn(ids[0], {}, rewind=0)])
+    storage.report([Report(ids[0], 1, 0.5)])
     assert stopped(study, storage, [0]) == set()
     assert study.trials[0].system_attrs == {"completed_rung_0": 0.5}
     assert stopped(study, storage, []) == set()

@@ -102,7 +102,7 @@ def test_the_leaderboard_is_best_first(filled: StudyStorage) -> None:
     assert (best.seed, rows[1].origin) == (11, "baseline")
     assert str(best.test) == "{'test/accuracy': 0.5, 'test/loss': nan}"
     assert rows[2].value == -math.inf
-    assert (rows[3].epochs, rows[4].epochs, rows[5].epochs) == (2, 2, None)
+    assert (rows[3].epochs, rows[4].epochs, rows[5].epochs) == (2, 2, 2)
     assert (rows[6].reason, rows[6].diverged_step) == ("NaN in loss", 2)
     assert (rows[7].reason, rows[7].value) == ("ValueError: no", None)
     assert queries.leaderboard(filled, "digits", top=2) == rows[:2]
@@ -153,15 +153,17 @@ def test_one_trial_has_curves_and_attributes(filled: StudyStorage) -> None:
     assert found.curves["valid/accuracy"] == [(1, 0.1), (2, 0.2), (3, 0.9)]
     assert found.curves["valid/loss"] == [(1, 1.0), (2, 0.5)]
     assert found.user_attrs["outcome"] == "complete"
-    assert queries.trial(filled, "digits", 6).curves == {}
+    waiting = queries.trial(filled, "digits", 6)
+    assert (waiting.row.outcome, waiting.curves["valid/loss"]) == ("waiting", [(1, 1.0), (2, 0.5)])
     with pytest.raises(UserError, match="'digits' has no trial 8"):
         queries.trial(filled, "digits", 8)
 
 
 def test_curves_of_some_trials_are_of_those_alone(filled: StudyStorage) -> None:
+    filled.create_new_trial(filled.get_study_id_from_name("digits"))
     every = queries.curves(filled, "digits")
-    assert sorted(every) == [0, 1, 2, 3, 4, 5, 7]
-    assert queries.curves(filled, "digits", [1, 4, 6]) == {1: every[1], 4: every[4]}
+    assert sorted(every) == list(range(8))
+    assert queries.curves(filled, "digits", [1, 4, 8]) == {1: every[1], 4: every[4]}
     assert every[1] == {
         "valid/accuracy": [(1, 0.1), (2, 0.2)],
         "valid/loss": [(1, 1.0), (2, 0.5)],

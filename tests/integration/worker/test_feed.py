@@ -113,7 +113,13 @@ def test_each_ending_is_one_state_with_its_reason(opened: Callable[..., Any]) ->
     made.feed.report([point(trials[0], 3, 0.8)])
     made.feed.finish(
         [
-            end(trials[0], Ending.TRAINED, 3, test={"test/loss": 0.75, "test/accuracy": 1.0}),
+            end(
+                trials[0],
+                Ending.TRAINED,
+                3,
+                test={"test/loss": 0.75, "test/accuracy": 1.0},
+                peak_memory=2**20,
+            ),
             end(trials[1], Ending.DIVERGED, 3, step=14),
             end(trials[2], Ending.FAILED, 2, error="ValueError: no", traceback="Traceback ..."),
         ]
@@ -124,6 +130,10 @@ def test_each_ending_is_one_state_with_its_reason(opened: Callable[..., Any]) ->
     assert done.test == {"test/loss": 0.75, "test/accuracy": 1.0}
     assert (diverged.outcome, diverged.state, diverged.value) == ("diverged", "PRUNED", None)
     assert (diverged.reason, diverged.diverged_step) == ("non-finite at step 14", 14)
+    assert (diverged.last_value, diverged.last_epoch) == (0.7, 2)
+    assert (done.last_value, done.last_epoch) == (None, None)
+    assert [row.device_seconds for row in (done, diverged)] == pytest.approx([0.6, 0.6])
+    assert [row.peak_memory for row in (done, diverged)] == [2**20, None]
     assert (failed.outcome, failed.reason) == ("failed", "ValueError: no")
     assert running.outcome == "running"
     frozen = made.sweep.study.get_trials()
