@@ -90,18 +90,16 @@ def claim(
 
     Args:
         storage, worker, n: where, who takes them, and how many at most.
-        places: budget.trials.
+        places, max_attempts: budget.trials, and how often a worker may die on one trial.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
-        max_attempts: how often a worker may die on one trial.
 
     Raises:
         GoneError: the study is not there any more.
     """
 
     def take(connection: Connection) -> Claim:
-        study_id = worker.study_id
-        order = lock_order(connection, study_id, worker.worker_id)
+        order = lock_order(connection, study_id := worker.study_id, worker.worker_id)
         if order.control != "run":
             return Claim((), (), 0, full=False, exhausted=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
@@ -113,8 +111,7 @@ def claim(
         wanted = min(n - len(again) - len(waiting), room)
         free = _free(connection, study_id, points)
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
-        leases = (*again, *waiting, *new)
-        _write(connection, worker, leases)
+        _write(connection, worker, leases := (*again, *waiting, *new))
         others = _elsewhere(connection, study_id, leases, holding)
         return Claim(leases, lost, others, room - len(new) <= 0, free == [], order)
 

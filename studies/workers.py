@@ -100,13 +100,8 @@ def register(
         if order.ends and not leads:
             raise UserError(_stopped(name, order))
         order = _begin(connection, study_id, order, first=not live)
-        row = _row(study_id).values(
-            device=device,
-            lanes=lanes,
-            leads=leads,
-            lease_seconds=lease_seconds,
-            **asdict(code or Code()),
-        )
+        own = {"device": device, "lanes": lanes, "leads": leads, "lease_seconds": lease_seconds}
+        row = _row(study_id).values(**own, **asdict(code or Code()))
         worker_id = connection.execute(row.returning(schema.workers.c.worker_id)).scalar_one()
         return Registered(worker_id, study_id, lease_seconds, leads, elapsed, order)
 

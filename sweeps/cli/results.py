@@ -42,9 +42,7 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         render.echo_json({**row_json(found.row), "attempts": code, "curves": curves})
         return
     row = found.row
-    click.echo(
-        f"{study}, trial {row.number}: {row.outcome}" + (f", {row.reason}" if row.reason else "")
-    )
+    click.echo(", ".join(filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))))
     if row.retry_of is not None:
         click.echo(f"a retry of trial {row.retry_of}")
     click.echo(

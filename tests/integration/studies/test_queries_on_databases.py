@@ -220,4 +220,4 @@ def test_the_number_of_statements_does_not_grow(storage: StudyStorage, record: S
             queries.studies(storage)
         assert sizes == [size] * 6
         counts.append(len([statement for statement in said if "SELECT" in statement]))
-    assert counts == [35, 35]
+    assert counts == [36, 36]

@@ -135,7 +135,7 @@ def test_each_write_finds_its_trials_by_an_index(large: StudyStorage) -> None:
         assert large.finish([Finish(running[1], TrialState.FAIL)]) == set()
     with large.engine.connect() as connection:
         scans = {statement[0]: _scans(connection, statement) for statement in said}
-    assert len(scans) > 8
+    assert len(scans) >= 8
     assert [found for found in scans.items() if found[1]] == []
 
 

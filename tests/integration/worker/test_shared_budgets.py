@@ -48,7 +48,8 @@ def train(
     feed = worker._feed
     (trial,) = feed.take(1)
     feed.report([point(trial, 1, loss)])
-    feed.finish([Outcome(trial.number, ending, 1, seconds, step=1, error=f"cause {seconds}")])
+    why = f"cause {seconds}"
+    feed.finish([Outcome(trial.number, ending, 1, seconds, seconds, step=1, error=why)])
 
 
 def test_device_hours_are_those_of_all_trials(join: Join) -> None:
@@ -110,7 +111,7 @@ def test_wall_time_goes_on_after_a_relaunch_but_not_in_a_pause(
     assert "s have passed (budget.time)" in again._feed.ended
     first._member._clock = again._member._clock  # as its next heartbeat says
     assert first._feed.report([point(trial, 1, 1.0)]) == {trial.number}  # unlike the others
-    first._feed.finish([Outcome(trial.number, Ending.STOPPED, 1, 1.0)])
+    first._feed.finish([Outcome(trial.number, Ending.STOPPED, 1, 1.0, 1.0)])
     assert [
         t.state.name for t in storage.get_all_trials(again._member.holding.worker.study_id)
     ] == ["WAITING"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from studies import SweeplaneError, UserError
-from sweeps import crew
-from sweeps.crew import MOST_DEATHS, Place
+from sweeps import place as places
+from sweeps.place import MOST_DEATHS, Place
 
 ERROR = """
 import sys
@@ -54,7 +54,7 @@ def test_one_that_ends_with_an_error_is_not_started_again(
 def test_one_that_dies_is_started_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(places, "FIRST_PAUSE_SECONDS", 0.001)
     starts = tmp_path / "starts"
     one = place(
         f"import os; open({str(starts)!r}, 'a').write('x'); os.kill(os.getpid(), {signal.SIGKILL})"
@@ -69,7 +69,7 @@ def test_one_that_dies_is_started_again_but_not_for_ever(
 
 
 def test_a_traceback_is_a_death_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(places, "FIRST_PAUSE_SECONDS", 0.001)
     one = place("raise OSError('disk')")
     tend(one, lambda: bool(one.said))
     assert one.said.startswith("worker 1 ended with 1 (OSError: disk); it is started again")
