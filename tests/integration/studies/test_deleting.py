@@ -22,7 +22,7 @@ def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
     with open_storage(database_url) as storage:
         seen = extent(storage, "digits")
         assert delete_study(storage, "digits") == seen
-    assert (seen.trials, seen.running, seen.rows["points"], seen.rows["exports"]) == (10, 0, 120, 2)
+    assert (seen.trials, seen.running, seen.rows["points"], seen.rows["exports"]) == (10, 0, 240, 2)
     after = contents(database_url)
     assert after == {
         "plain ü": before["plain ü"],
