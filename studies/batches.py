@@ -122,7 +122,7 @@ def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> 
 
 
 def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = None) -> set[int]:
-    """Sets attributes, values and state of trials, once; their leases end.
+    """Sets attributes, values and state of trials, once and durably; their leases end.
 
     Returns:
         The ids of the trials that were refused.
@@ -148,7 +148,7 @@ def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = Non
         kept = {o.trial_id: o.state for o in outcomes if o.trial_id not in refused}
         return bool(ended_under(connection, kept, fence))
 
-    return transaction(engine, write, written)
+    return transaction(engine, write, written, durable=True)
 
 
 def hand_back(

@@ -1,6 +1,7 @@
 """Which database a URL means, how it is connected to, and what its errors mean to the user.
 
-SQLite: WAL, `synchronous = NORMAL`, foreign keys on, 30 s of patience for another writer. The
+SQLite: WAL, foreign keys on, 30 s of patience for another writer; `synchronous = FULL` for the
+transactions that end trials, which forces all earlier ones to the disk too, else NORMAL. The
 driver's own transaction control is off (`isolation_level = None`): a transaction that will write
 says `BEGIN IMMEDIATE`, since one that begins by reading cannot wait for the write lock later
 ("database is locked"); a reading one says `BEGIN` and sees one snapshot.
@@ -160,13 +161,20 @@ def make_engine(url: URL, *, limits: bool = False) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    options = connection.get_execution_options()
+    synchronous = "FULL" if options.get("durable", False) else "NORMAL"
+    if connection.info.get("synchronous", "NORMAL") != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        connection.info["synchronous"] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("immediate", False) else "BEGIN")
 
 
-def writing(engine: Engine) -> Engine:
-    """`engine` for transactions that write: on SQLite they take the write lock as they begin."""
-    return engine.execution_options(immediate=True)
+def writing(engine: Engine, *, durable: bool = False) -> Engine:
+    """`engine` for transactions that write: on SQLite they take the write lock as they begin.
+
+    `durable`: not even a power cut loses what is committed, nor what was before it.
+    """
+    return engine.execution_options(immediate=True, durable=durable)
 
 
 def explain(error: DBAPIError, url: URL) -> UserError:

@@ -129,16 +129,16 @@ def _take_over(
     connection: Connection, study_id: int, n: int, holding: Collection[int], max_attempts: int
 ) -> tuple[list[Lease], tuple[int, ...]]:
     """Takes up to `n` expired trials; returns their leases, and who was given up instead."""
-    expired = _expired(connection, study_id, holding)
-    lost = [lease for lease in expired if lease.attempt > max_attempts]
-    again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
-    _give_up(connection, lost, max_attempts)
+    found = expired(connection, study_id, holding)
+    lost = [lease for lease in found if lease.attempt > max_attempts]
+    again = [lease for lease in found if lease.attempt <= max_attempts][:n]
+    give_up(connection, lost, max_attempts)
     if again:
         forget_half_drawn(connection, [lease.trial_id for lease in again])
     return again, tuple(lease.number for lease in lost)
 
 
-def _expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
+def expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
     """Locks the trials whose leases have expired; returns the leases that would follow."""
     leases, trials = schema.leases, tables.trials
     past = leases.c.expires_at <= utc_now()
@@ -161,7 +161,8 @@ def _expired(connection: Connection, study_id: int, holding: Collection[int]) ->
     return [Lease(id_, numbers[id_], token + 1, attempt + 1) for id_, token, attempt in rows]
 
 
-def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
+def give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
+    """Ends locked trials on which so many workers have died."""
     if lost:
         ids = [lease.trial_id for lease in lost]
         fail(connection, ids, outcome="failed", reason=f"its worker died {attempts} times")

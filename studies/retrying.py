@@ -70,12 +70,14 @@ def transaction(
     engine: Engine,
     body: Callable[[Connection], T],
     landed: Callable[[Connection, T], bool] | None = None,
+    *,
+    durable: bool = False,
 ) -> T:
     """Runs `body` in a transaction that writes, again as long as the database is lost.
 
     A connection that is lost during COMMIT leaves open whether it has arrived. `landed` is then
     asked first, in the next transaction, with what `body` had returned: True ends it with that.
-    A `body` without it changes nothing the second time.
+    A `body` without it changes nothing the second time. `durable`: see `database.writing`.
 
     Raises:
         OutOfReachError: the database was lost for too long.
@@ -83,7 +85,7 @@ def transaction(
     before: list[T] = []
 
     def once() -> T:
-        with writing(engine).begin() as connection:
+        with writing(engine, durable=durable).begin() as connection:
             if landed is not None and before and landed(connection, before[0]):
                 return before[0]
             result = body(connection)

@@ -92,7 +92,7 @@ def register(
 
     def enter(connection: Connection) -> Registered:
         name = lock_study(connection, study_id)
-        present = _bury(connection, study_id)
+        present = bury(connection, study_id)
         live = [worker for worker in present if worker.alive]
         if leads:
             _lead(connection, name, [worker for worker in present if worker.leads])
@@ -158,7 +158,7 @@ def bury_dead(storage: StudyStorage, study_id: int) -> None:
     if dead:
         with writing(storage.engine).begin() as connection:
             lock_study(connection, study_id)
-            _bury(connection, study_id)
+            bury(connection, study_id)
 
 
 def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[int]:
@@ -229,8 +229,8 @@ def _row(study_id: int) -> Insert:
     )
 
 
-def _bury(connection: Connection, study_id: int) -> list[Worker]:
-    """Returns the others."""
+def bury(connection: Connection, study_id: int) -> list[Worker]:
+    """Ends the workers of this machine whose processes are gone; returns the others."""
     leases, workers = schema.leases, schema.workers
     found = find_workers(connection, study_id)
     dead = [worker.worker_id for worker in found if worker.process.gone]

@@ -10,6 +10,7 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
+from sweeps.cli.settled import open_settled
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,9 +32,9 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
       sweeps show digits 17
       sweeps show digits 17 --json
     """
-    from studies import attempts, open_storage, queries
+    from studies import attempts, queries
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         found = queries.trial(store, study, trial)
         trained = attempts(store, study, trial).get(trial, [])
     if as_json:
@@ -89,11 +90,11 @@ def best(study: str, storage: str, as_json: bool) -> None:
       sweeps best digits
       sweeps best digits --json
     """
-    from studies import UserError, open_storage
+    from studies import UserError
     from sweeps.config import Config
     from sweeps.summary import best_row, objective, paste
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         judged, row = objective(store, study), best_row(store, study)
         if row is None:
             raise UserError(
@@ -134,12 +135,11 @@ def export(study: str, form: str, output: Path | None, storage: str) -> None:
       sweeps export digits | python -m json.tool | less
       sweeps export digits --format parquet -o digits.parquet
     """
-    from studies import open_storage
     from sweeps.export import write
 
     if form == "parquet" and output is None:
         raise click.UsageError("parquet is not text: give a file with --output")
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         write(store, study, form, output)
     if output is not None:
         click.echo(f"Wrote {output}", err=True)

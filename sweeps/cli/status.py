@@ -10,6 +10,7 @@ import click
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
 from sweeps.cli.results import leaderboard_table, row_json
+from sweeps.cli.settled import open_settled
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,9 +33,9 @@ def list_studies(storage: str, as_json: bool) -> None:
       sweeps list
       sweeps list --storage sqlite:///other.db --json
     """
-    from studies import open_storage, queries
+    from studies import queries
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         found = queries.studies(store)
     if as_json:
         render.echo_json([render.plain(asdict(study)) for study in found])
@@ -70,9 +71,9 @@ def status(study: str, top: int, storage: str, as_json: bool) -> None:
       sweeps status digits
       sweeps status digits --top 3 --json
     """
-    from studies import open_storage, queries
+    from studies import queries
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         now = queries.status(store, study)
         if as_json:
             rows = queries.leaderboard(store, study, top=top)
