@@ -21,7 +21,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,16 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from studies import Holding, SweepRecord, create_sweep, open_storage, register
+from studies import (
+    Drawn,
+    Finish,
+    Holding,
+    Report,
+    SweepRecord,
+    create_sweep,
+    open_storage,
+    register,
+)
 from sweeps.asking import Asker
 from sweeps.sampling import make_sampler
 from sweeps.space import Space
@@ -69,6 +78,7 @@ class Flat(Space):
         return tuple(SPHERE)
 
 
+FIRST_SEED = 100  # the threshold of `sweeps.sampling.feasibility` was chosen on seeds from 0 on
 FLAT = Flat((), ("sgd",), ("constant",))
 
 
@@ -119,7 +129,8 @@ def quality(seeds: int, trials: int) -> list[dict[str, Any]]:
     for refill in (1, 16, 64):
         row: dict[str, Any] = {"refill": refill, "trials": trials, "seeds": seeds}
         for name, make in contenders.items():
-            found = [search(make(seed), "none", trials, refill)[0] for seed in range(seeds)]
+            fresh = range(FIRST_SEED, FIRST_SEED + seeds)
+            found = [search(make(seed), "none", trials, refill)[0] for seed in fresh]
             row[name] = statistics.median(found)
         print(row, flush=True)
         rows.append(row)
@@ -144,7 +155,8 @@ def edges(seeds: int, trials: int) -> list[dict[str, Any]]:
                     ("ours", partial(ours, method)),
                     ("optuna", partial(optunas, sampler)),
                 ):
-                    runs = [search(make(seed), edge, most, refill) for seed in range(repeats)]
+                    fresh = range(FIRST_SEED, FIRST_SEED + repeats)
+                    runs = [search(make(seed), edge, most, refill) for seed in fresh]
                     late = [statistics.mean(gone[most // 4 :]) for _, gone in runs]
                     row[name] = {
                         "diverged": statistics.mean(late),
@@ -191,9 +203,10 @@ def refill(size: int, lanes: int, rounds: int) -> dict[str, Any]:
             spec_text="", spec_file=None, spec={}, space={}, seed=0, environment={}
         )
         study_id = create_sweep(db, "refill", ["maximize"], record)
+        holding = Holding(db, register(db, study_id))
+        _write(holding, found)
         stored = optuna.load_study(study_name="refill", storage=db)
-        stored.add_trials(found)
-        asker = _asker(stored, Holding(db, register(db, study_id)), space)
+        asker = _asker(stored, holding, space)
         grouped = partial(TPESampler, multivariate=True, group=True)
         own = partial(make_sampler, "tpe", space, 0)
         runs: dict[str, tuple[optuna.Study, Callable[[], object]]] = {
@@ -216,6 +229,27 @@ def refill(size: int, lanes: int, rounds: int) -> dict[str, Any]:
     row["optuna / ours, in memory"] = medians["optuna, in memory"] / medians["ours, in memory"]
     print(row, flush=True)
     return row
+
+
+def _write(holding: Holding, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
+    """Put finished trials into the study DB, as workers do."""
+    db = holding.storage
+    for first in range(0, len(trials), 500):
+        part = trials[first : first + 500]
+        ids = [lease.trial_id for lease in holding.claim(len(part)).leases]
+        pairs = list(zip(ids, part, strict=True))
+        drawn = [
+            Drawn(
+                i,
+                {n: (d.to_internal_repr(t.params[n]), d) for n, d in t.distributions.items()},
+                system_attrs=t.system_attrs,
+            )
+            for i, t in pairs
+        ]
+        db.draw(drawn, holding.fence)
+        db.report([Report(i, 3, t.intermediate_values[3]) for i, t in pairs], holding.fence)
+        db.finish([Finish(i, t.state, t.values) for i, t in pairs], holding.fence)
+        holding.tokens.clear()
 
 
 def _asker(study: optuna.Study, holding: Holding, space: Space) -> Asker:
