@@ -182,7 +182,8 @@ class Crew:
 
     def _obey(self, order: Order) -> None:
         said = note(self._sweep.study.study_name, order)
-        self._draining = self._draining or order.ends
+        if order.ends:
+            self._draining = True
         if said != self._note:
             self._note = self.progress.note = said
 

@@ -62,7 +62,7 @@ class Place:
     def _ended(self, code: int, now: float, *, drain: bool) -> None:
         said = self._last_words()
         self._process = None
-        if code in (0, 130) or drain:
+        if code == 0 or drain:
             self.over = True
             return
         if code in (1, 2) and said.startswith("Error: "):  # a restart would end so too
