@@ -29,7 +29,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import TrialState
 
-from benchmarks.sampling_refill import optunas, refill
+from benchmarks.sampling_refill import optunas
+from benchmarks.sampling_refill import refill as refilled
 from sweeps.sampling import make_sampler
 from sweeps.space import Space
 from sweeps.unit_cube import to_unit
@@ -158,7 +159,7 @@ def main() -> None:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     load = os.getloadavg()[0]
     result: dict[str, Any] = {
-        "refill": [refill(size, arguments.lanes, arguments.rounds) for size in arguments.sizes],
+        "refill": [refilled(size, arguments.lanes, arguments.rounds) for size in arguments.sizes],
         "quality": quality(arguments.seeds, arguments.trials),
         "edge": edges(arguments.seeds, arguments.trials),
         "machine": {

@@ -1,4 +1,4 @@
-"""A refill of the demo's conditional space at so many finished trials, ours beside Optuna's asks."""
+"""A refill of the demo's conditional space at so many finished trials, beside Optuna's asks."""
 
 from __future__ import annotations
 
