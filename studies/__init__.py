@@ -19,19 +19,12 @@ if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
     from studies.claims import Attempt, attempts
-    from studies.control import (
-        CANCELLED,
-        Ended,
-        Given,
-        break_loop,
-        cancel_trials,
-        current_order,
-        give,
-    )
+    from studies.control import Ended, Given, break_loop, cancel_trials, current_order, give
     from studies.errors import GoneError, NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.roster import Worker, live_workers
+    from studies.schema import CANCELLED
     from studies.secrets import mask_passwords
     from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
@@ -106,7 +99,6 @@ _MODULES = {
     "studies.claims": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
     "studies.control": (
-        "CANCELLED",
         "Ended",
         "Given",
         "break_loop",
@@ -124,6 +116,7 @@ _MODULES = {
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.roster": ("Worker", "live_workers"),
+    "studies.schema": ("CANCELLED",),
     "studies.secrets": ("mask_passwords",),
     "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),

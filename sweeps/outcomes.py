@@ -74,9 +74,10 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
     )
 
 
-def is_cancelled(trial: FrozenTrial) -> bool:
-    """Return whether `sweeps cancel` ended the trial."""
-    return trial.user_attrs.get("outcome") == CANCELLED
+def has_failed(trial: FrozenTrial) -> bool:
+    """Return whether the trial has failed; one that `sweeps cancel` ended has not."""
+    cancelled = trial.user_attrs.get("outcome") == CANCELLED
+    return trial.state == TrialState.FAIL and not cancelled
 
 
 def _last_finite(curve: Mapping[int, float]) -> dict[str, float]:

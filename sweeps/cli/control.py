@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 BEATS_PER_LEASE = 3  # of `sweeps.member`, whose import costs the database
 
-_STATE = {
-    "run": "goes on",
-    "pause": "is paused",
-    "stop": "is stopped",
-    "cancel": "is cancelled",
-}
-
 wait = click.option(
     "--wait",
     is_flag=True,
@@ -164,17 +157,10 @@ def _words(given: Given, now: StudyStatus) -> str:
     soon = max((worker.lease_seconds for worker in workers), default=0.0) / BEATS_PER_LEASE
     then = f"{who}{doing} {soon:.2g} s." if workers else "Nobody works on it now."
     back = f" Given back: {numbers_of(given.back)}." if given.back else ""
-    head = f"Study '{given.study}' {_STATE[control]}"
+    head = f"Study '{given.study}' is {order.past}"
     if order == given.before and order.since is not None:
         head += f" since {order.since:%H:%M:%S} UTC"
-    if control == "run":
-        on = (
-            "" if workers else f" To go on: sweeps run FILE, or sweeps worker --study {given.study}"
-        )
-    elif control == "pause":
-        on = f" To go on: sweeps resume {given.study}"
-    else:
-        on = " To go on: sweeps run FILE"
+    on = "" if control == "run" and workers else f" To go on: {order.go_on(given.study)}"
     return f"{head}.{back} {then}{on}"
 
 

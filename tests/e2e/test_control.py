@@ -140,7 +140,7 @@ def test_two_workers_pause_and_go_on(
     assert shown["waiting"] >= 2
     assert [worker["trials"] for worker in shown["workers"]] == [[], [], []]  # and the leader
     text = sweeps("status", "small").out
-    assert "paused since" in text
+    assert "paused by `sweeps pause` since" in text
     assert "To go on: sweeps resume small" in text
     assert "running (paused)" in sweeps("list").out
     again = sweeps("pause", "small", "--json")
@@ -151,7 +151,7 @@ def test_two_workers_pause_and_go_on(
     assert running(storage) == []
     assert {worker.process.pid for worker in trainers(storage)} == pids
     went_on = sweeps("resume", "small")
-    assert "Study 'small' goes on. 2 workers: trials are taken again" in went_on.out
+    assert "Study 'small' is resumed. 2 workers: trials are taken again" in went_on.out
     out, _ = run.communicate(timeout=120)
     assert run.returncode == 0, out
     assert "it goes on with: sweeps resume small" in out
