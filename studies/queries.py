@@ -75,7 +75,7 @@ class StudySummary:
     failed: int
     running: int
     waiting: int
-    control: str | None
+    control: Control | None
     best: float | None  # of the complete trials
     last_activity: datetime | None
 

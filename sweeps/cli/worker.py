@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def worker(
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
     """
-    sweep = _open(study, storage, device)
+    sweep = _open(study, storage, device, known=until_eof)
     use_one_thread()
     own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
     with sweep.storage:
@@ -91,16 +92,18 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)  # for a small model, more threads only wait for each other
 
 
-def _open(study: str, storage: str, device: str | None) -> OpenSweep:
-    from studies import open_storage
+def _open(study: str, storage: str, device: str | None, *, known: bool) -> OpenSweep:
+    """Open a study; `known`: its study DB was reached before, so it is waited for."""
+    from studies import open_storage, retrying
     from sweeps.launch import open_sweep
     from sweeps.stored import stored_spec, sweep_of
 
-    with open_storage(storage, create=False) as store:
-        spec = stored_spec(sweep_of(store, study))
-    if device:
-        spec = spec.model_copy(update={"device": device})
-    return open_sweep(spec, storage, study)
+    with retrying.known() if known else nullcontext():
+        with open_storage(storage, create=False) as store:
+            spec = stored_spec(sweep_of(store, study))
+        if device:
+            spec = spec.model_copy(update={"device": device})
+        return open_sweep(spec, storage, study)
 
 
 def _drain_at_eof(drain: Callable[[], None]) -> None:

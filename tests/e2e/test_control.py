@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 
 from studies import StudyStorage, open_storage, queries, schema
-from tests.e2e.faults.scene import SLOW, running, trainers, trials_of, wait_for
+from tests.e2e.faults.scene import SLOW, running, trainers, trials_of
 from tests.e2e.runs import SWEEP, exported, write
+from tests.waiting import wait_for
 
 LEASE = 3.0
 Run = Callable[..., Any]

@@ -8,7 +8,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from tests.e2e.faults import kills
 from tests.e2e.faults.scene import Scene
 from tests.e2e.runs import SLOW_TASK, SWEEP, comparable, exported, write
+from tests.waiting import wait_for
 
 KILLS = int(os.environ.get("SWEEPLANE_KILLS", "5"))
 
@@ -135,10 +135,3 @@ def count_trials(database: Path, state: str) -> int:
         return 0
     finally:
         connection.close()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)

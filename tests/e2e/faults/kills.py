@@ -12,8 +12,9 @@ from functools import partial
 
 from studies.workers import Worker
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, happens, lost, wait_for
+from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, lost
 from tests.e2e.runs import SWEEP
+from tests.waiting import happens, wait_for
 
 PATIENCE_SECONDS = 5.0  # beyond a lease, until nothing of a dead worker is RUNNING
 # A worker in a namespace of process ids of its own is, to the others, one on another machine: only
