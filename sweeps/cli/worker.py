@@ -49,12 +49,14 @@ def worker(
     The sweep file's text comes from the study DB, its task from the file's folder. Any number of
     workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Give all
     of them one --checkpoints folder, so that each can go on with what another left. Trials reach
-    MLflow by `sweeps run`.
+    MLflow by `sweeps run`. Exit code 130: it was stopped before the end, by Ctrl-C, `sweeps stop`
+    or `sweeps cancel`.
 
     \b
     Examples:
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
+      sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
     """
     sweep = _open(study, storage, device, known=until_eof)
     use_one_thread()

@@ -113,6 +113,9 @@ def test_five_failures_in_a_row_stop_the_sweep(sweeps: Callable[..., Any], tmp_p
     shown = sweeps("show", "small", "0")
     assert "failed, RuntimeError: no luck" in shown.out
     assert "raise RuntimeError('no luck')" in shown.out  # its traceback
+    told = json.loads(sweeps("show", "small", "0", "--json").out)
+    assert told["traceback"].endswith("RuntimeError: no luck\n"), told["traceback"]
+    assert isinstance(told["seed"], int)
     (tmp_path / "broken.py").write_text(SLOW_TASK.replace("0.002", "0"))
     assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
     states = [t["outcome"] for t in exported(sweeps)]
