@@ -2,9 +2,13 @@
 
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
-    workers.py    the processes that work on a sweep; leases.py gives them trials
+    workers.py    the processes that work on a sweep; leases.py gives them trials, holding.py keeps
+                  them, fences.py refuses who lost them; roster.py: as others see them
+    control.py    pause, resume, stop, cancel; standing.py: a sweep's lock, clock and order
+    settling.py   what dead workers left; claims.py: who trained what
     retrying.py   a lost database is waited for
-    queries.py    named reads: leaderboard, curves, status
+    queries.py    named reads: leaderboard, curves, status; mirror.py: trials in memory
+    checks.py     is it sound; versions.py, copying.py, deleting.py: upgrades, copies, deletes
     schema.py     our tables; migrations/ their versions
 
 A name is imported when it is first used: `from studies import UserError` loads no database.

@@ -4,8 +4,8 @@
     pruned     stopped before: by the pruner or its own clock     PRUNED, `reason`, value so far
     diverged   a loss or the objective was not finite             PRUNED, `reason`,
                `diverged_step`, `last_value` at `last_epoch` (the last finite objective), the
-               constraint `diverged` = 1, which TPE ranks behind everything feasible; GP and CMA-ES
-               see the worst value
+               constraint `diverged` = 1, from which samplers learn where not to ask
+               (`sweeps.sampling`)
     failed     the trial's own code raised something              FAIL, `reason`, `traceback`
     cancelled  by `sweeps cancel STUDY TRIAL` (`studies.control`)   FAIL, `reason`; it counts in no
                budget and is not trained again
