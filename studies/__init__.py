@@ -2,9 +2,13 @@
 
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
-    workers.py    the processes that work on a sweep; leases.py gives them trials
+    workers.py    the processes that work on a sweep; leases.py gives them trials, holding.py keeps
+                  them, fences.py refuses who lost them; roster.py: as others see them
+    control.py    pause, resume, stop, cancel; standing.py: a sweep's lock, clock and order
+    settling.py   what dead workers left; claims.py: who trained what
     retrying.py   a lost database is waited for
-    queries.py    named reads: leaderboard, curves, status
+    queries.py    named reads: leaderboard, curves, status; mirror.py: trials in memory
+    checks.py     is it sound; versions.py, copying.py, deleting.py: upgrades, copies, deletes
     schema.py     our tables; migrations/ their versions
 
 A name is imported when it is first used: `from studies import UserError` loads no database.
@@ -19,19 +23,12 @@ if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
     from studies.claims import Attempt, attempts
-    from studies.control import (
-        CANCELLED,
-        Ended,
-        Given,
-        break_loop,
-        cancel_trials,
-        current_order,
-        give,
-    )
+    from studies.control import Ended, Given, break_loop, cancel_trials, current_order, give
     from studies.errors import GoneError, NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
     from studies.roster import Worker, live_workers
+    from studies.schema import CANCELLED
     from studies.secrets import mask_passwords
     from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
@@ -106,7 +103,6 @@ _MODULES = {
     "studies.claims": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
     "studies.control": (
-        "CANCELLED",
         "Ended",
         "Given",
         "break_loop",
@@ -124,6 +120,7 @@ _MODULES = {
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
     "studies.roster": ("Worker", "live_workers"),
+    "studies.schema": ("CANCELLED",),
     "studies.secrets": ("mask_passwords",),
     "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),

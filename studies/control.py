@@ -25,8 +25,9 @@ from studies.errors import UserError
 from studies.fences import lock, release_trials
 from studies.lookup import find_study
 from studies.retrying import retried, transaction
-from studies.roster import Worker, find_workers
-from studies.schema import Control
+from studies.roster import Worker, living
+from studies.rows import outcome_of, with_attr
+from studies.schema import CANCELLED, Control
 from studies.standing import Order, begin, give_order, lock_study, read_order, tick
 from studies.workers import LEASE_SECONDS
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from studies.storage import StudyStorage
-
-CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def give(storage: StudyStorage, study_name: str, control: Control) -> Given:
     with writing(storage.engine).begin() as connection:
         study_id = _locked(connection, study_name)
         before = read_order(connection, study_id)
-        live = [worker for worker in find_workers(connection, study_id) if worker.alive]
+        live = living(connection, study_id)
         _refuse(study_name, before, control)
         order = before
         if control != before.control and (before.control, control) != ("cancel", "stop"):
@@ -162,10 +161,9 @@ def _refuse(study: str, before: Order, control: Control) -> None:
             f"See sweeps status {study}"
         )
     if control == "pause" and before.ends:
-        how = "cancelled" if before.control == "cancel" else "stopped"
         raise UserError(
-            f"study '{study}' was {how} already, so there is nothing to pause. "
-            f"To go on: sweeps resume {study}, or sweeps run FILE"
+            f"study '{study}' was {before.past} already, so there is nothing to pause. "
+            f"To go on: {before.go_on(study)}"
         )
 
 
@@ -186,17 +184,15 @@ def _give_back(connection: Connection, study_id: int) -> list[int]:
 
 def _outcomes(connection: Connection, trial_ids: Sequence[int]) -> dict[int, str | None]:
     """How trials have ended, by number; None: not yet."""
-    trials, attrs = tables.trials, tables.user_attrs
-    said = (attrs.c.trial_id == trials.c.trial_id) & (attrs.c.key == "outcome")
+    trials = tables.trials
+    source, outcome = with_attr(trials, "outcome")
     query = (
-        select(trials.c.number, trials.c.state, attrs.c.value_json)
-        .select_from(trials.outerjoin(attrs, said))
+        select(trials.c.number, trials.c.state, outcome.label("outcome"))
+        .select_from(source)
         .where(trials.c.trial_id.in_(trial_ids))
     )
     return {
-        row.number: (json.loads(row.value_json) if row.value_json else row.state.name.lower())
-        if row.state.is_finished()
-        else None
+        row.number: outcome_of(row.state, row.outcome) if row.state.is_finished() else None
         for row in connection.execute(query)
     }
 
@@ -214,26 +210,21 @@ def _problem(study: str, number: int, states: Mapping[int, str | None]) -> str |
 
 def _last_ended(connection: Connection, study_id: int, last: int) -> list[Ended]:
     leases, trials, sweeps = schema.leases, tables.trials, schema.sweeps
-    attrs, outcomes = tables.user_attrs.alias("reasons"), tables.user_attrs.alias("outcomes")
-    reason = (attrs.c.trial_id == trials.c.trial_id) & (attrs.c.key == "reason")
-    outcome = (outcomes.c.trial_id == trials.c.trial_id) & (outcomes.c.key == "outcome")
+    ended = trials.join(leases, leases.c.trial_id == trials.c.trial_id)
+    source, reason = with_attr(ended.join(sweeps, sweeps.c.study_id == trials.c.study_id), "reason")
+    source, outcome = with_attr(source, "outcome")
     query = (
-        select(trials.c.number, trials.c.state, attrs.c.value_json)
-        .select_from(
-            trials.join(leases, leases.c.trial_id == trials.c.trial_id)
-            .join(sweeps, sweeps.c.study_id == trials.c.study_id)
-            .outerjoin(attrs, reason)
-            .outerjoin(outcomes, outcome)
-        )
+        select(trials.c.number, trials.c.state, reason.label("reason"))
+        .select_from(source)
         .where(
             trials.c.study_id == study_id,
             leases.c.ended_at >= sweeps.c.started_at,
-            func.coalesce(outcomes.c.value_json, "") != json.dumps(CANCELLED),
+            func.coalesce(outcome, "") != json.dumps(CANCELLED),
         )
         .order_by(leases.c.ended_at.desc(), trials.c.trial_id.desc())
         .limit(last)
     )
     return [
-        Ended(row.number, row.state, json.loads(row.value_json) if row.value_json else None)
+        Ended(row.number, row.state, json.loads(row.reason) if row.reason else None)
         for row in connection.execute(query)
     ]

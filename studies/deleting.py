@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from studies import schema, tables
 from studies.database import shown, writing
 from studies.errors import SweeplaneError, UserError
-from studies.holders import in_words, live_holders
 from studies.lookup import find_study
 from studies.reading import said
+from studies.roster import held_studies, in_words, stop_first
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
@@ -74,11 +74,10 @@ def _extent(connection: Connection, study_name: str, *, lock: bool = False) -> E
     study = find_study(connection, study_name)
     if lock:
         _lock(connection, study.study_id)
-    holders = live_holders(connection, study.study_id)
-    if holders:
+    held = held_studies(connection, study.study_id)
+    if held:
         raise UserError(
-            f"{in_words(holders)}. Stop them, then delete the study: "
-            f"sweeps stop {study.name} --wait (or sweeps cancel, which waits for no epoch)"
+            f"{in_words(held)}. {stop_first(held)} (or sweeps cancel, which waits for no epoch)"
         )
     rows = {
         table.name: connection.scalar(select(func.count()).select_from(table).where(rows_of)) or 0

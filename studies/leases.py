@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, insert, select, update
@@ -29,7 +29,8 @@ from studies.batches import SYSTEM_ATTRS, fail
 from studies.bulk import Target, among, upsert
 from studies.fences import Fence, forget_half_drawn, lock, lock_running
 from studies.retrying import transaction
-from studies.schema import utc_in, utc_now
+from studies.rows import outcome_of, with_attr
+from studies.schema import CANCELLED, utc_in, utc_now
 from studies.standing import Order, lock_order
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ class Lease:
 class Points:
     """Numbered points of a space, each for one trial: `key` is the attribute that holds a number.
 
-    `free` gives the numbers that new trials take, in order, from the (number, state) of those that
-    have one.
+    `free` gives the numbers that new trials take, in order, from those of the trials that have one,
+    each with whether its trial has failed.
     """
 
     key: str
-    free: Callable[[Sequence[tuple[int, TrialState]]], Sequence[int]]
+    free: Callable[[Sequence[tuple[int, bool]]], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,6 @@ class Claim:
     given_up: tuple[int, ...]  # numbers of the trials that failed, since their workers died
     elsewhere: int  # trials that other workers hold
     full: bool  # every place of the budget is taken
-    exhausted: bool  # no point is free
     order: Order  # nothing is taken unless it is `run`
 
 
@@ -101,7 +101,7 @@ def claim(
     def take(connection: Connection) -> Claim:
         order = lock_order(connection, study_id := worker.study_id, worker.worker_id)
         if order.control != "run":
-            return Claim((), (), 0, full=False, exhausted=False, order=order)
+            return Claim((), (), 0, full=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
@@ -113,7 +113,7 @@ def claim(
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
         _write(connection, worker, leases := (*again, *waiting, *new))
         others = _elsewhere(connection, study_id, leases, holding)
-        return Claim(leases, lost, others, room - len(new) <= 0, free == [], order)
+        return Claim(leases, lost, others, room - len(new) <= 0, order)
 
     return transaction(storage.engine, take, lambda *of: _has_taken(worker, *of))
 
@@ -216,22 +216,20 @@ def _free(connection: Connection, study_id: int, points: Points | None) -> list[
     """The points that no trial has; None: there are none at all."""
     if points is None:
         return None
-    trials, attrs, gone = tables.trials, tables.system_attrs, json.dumps("cancelled")
-    outcomes = tables.user_attrs.alias("outcomes")
-    same = (outcomes.c.trial_id == trials.c.trial_id) & (outcomes.c.key == "outcome")
+    trials, attrs = tables.trials, tables.system_attrs
+    having = trials.join(attrs, attrs.c.trial_id == trials.c.trial_id)
+    source, outcome = with_attr(having, "outcome")
     rows = connection.execute(
-        select(attrs.c.value_json, trials.c.state, outcomes.c.value_json.label("outcome"))
-        .select_from(
-            trials.join(attrs, attrs.c.trial_id == trials.c.trial_id).outerjoin(outcomes, same)
-        )
+        select(attrs.c.value_json, trials.c.state, outcome.label("outcome"))
+        .select_from(source)
         .where(trials.c.study_id == study_id, attrs.c.key == points.key)
     )
-    taken = [
-        # A point whose trial was cancelled is not trained again.
-        (json.loads(row.value_json), TrialState.PRUNED if row.outcome == gone else row.state)
-        for row in rows
-    ]
-    return list(points.free(taken))
+    return list(points.free([(json.loads(row.value_json), _has_failed(row)) for row in rows]))
+
+
+def _has_failed(row: Any) -> bool:
+    cancelled = outcome_of(row.state, row.outcome) == CANCELLED
+    return bool(row.state == TrialState.FAIL and not cancelled)
 
 
 def _create(

@@ -10,7 +10,7 @@ from sqlalchemy import and_, select
 
 from studies import schema, tables
 from studies.errors import UserError
-from studies.standing import Order
+from studies.standing import Order, order_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,9 +60,7 @@ def list_studies(connection: Connection, name: str | None = None) -> list[Study]
             name=row.study_name,
             direction=row.direction.name.lower(),
             status=row.status,
-            order=None
-            if row.control is None
-            else Order(row.control, row.control_reason, row.control_at),
+            order=None if row.control is None else order_of(row),
             metric=(row.spec or {}).get("metric", {}).get("name", "objective"),
         )
         for row in connection.execute(query)

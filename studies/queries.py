@@ -16,16 +16,16 @@ from sqlalchemy import Double, Row, cast, func, select
 
 from studies import rows, schema, tables
 from studies.errors import UserError
-from studies.holders import held_by
 from studies.lookup import Study, find_study, list_studies
 from studies.retrying import retried
-from studies.roster import Worker, find_workers
+from studies.roster import Worker, held_by, living
 from studies.rows import Curves, TrialRow
 from studies.standing import Order
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
+    from studies.schema import Control
     from studies.storage import StudyStorage
 
 
@@ -75,7 +75,7 @@ class StudySummary:
     failed: int
     running: int
     waiting: int
-    control: str | None
+    control: Control | None
     best: float | None  # of the complete trials
     last_activity: datetime | None
 
@@ -149,7 +149,7 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         groups = _groups(connection, study)
         best = _best(connection, study)
         holding = held_by(connection, study.study_id)
-        workers = [each for each in find_workers(connection, study.study_id) if each.alive]
+        workers = living(connection, study.study_id)
     moments = [group.latest for group in groups] + [each.heartbeat for each in workers]
     return StudyStatus(
         study_id=study.study_id,

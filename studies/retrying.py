@@ -7,6 +7,7 @@ a full disk, a read-only database, a missing right, a statement that ran too lon
     transaction    one that writes; `landed` says whether an earlier COMMIT has arrived after all
     retried        a function that may be called again as a whole: reads, and writes that repeat
     at_most        less patience for the calls of this thread in the body
+    known          opening a study DB waits for it too
     hurry          less patience for this process: it was told to end
 """
 
@@ -161,6 +162,24 @@ def at_most(seconds: float) -> Iterator[None]:
         _patience.reset(before)
 
 
+@contextmanager
+def known() -> Iterator[None]:
+    """Lets this thread wait in the body for a study DB that it opens, as for one that is lost.
+
+    Else one that does not answer is taken for a mistake in its URL.
+    """
+    before = _known.set(True)
+    try:
+        yield
+    finally:
+        _known.reset(before)
+
+
+def opening(engine: Engine, call: Callable[[], T]) -> T:
+    """What `call` returns, which opens a study DB; it is called again only if that is `known`."""
+    return again(engine, call) if _known.get() else call()
+
+
 def hurry() -> None:
     """This process was told to end: it waits no longer than DRAIN_SECONDS from now on."""
     _outages.told = time.monotonic()
@@ -172,6 +191,7 @@ def take_time() -> None:
 
 
 _patience: ContextVar[float] = ContextVar("patience", default=RETRY_SECONDS)
+_known: ContextVar[bool] = ContextVar("known", default=False)
 
 
 class _Outages:

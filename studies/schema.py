@@ -57,6 +57,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 # wait, and one that was stopped is `drained` when the last of them has left.
 Control = Literal["run", "pause", "stop", "cancel"]
 
+# The outcome of a trial that `sweeps cancel` ended. Its state is FAIL, since it holds no place of
+# the budget, but it is no failure: nobody trains it or its grid point again.
+CANCELLED = "cancelled"
+
 _JSON = JSON(none_as_null=True)
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from studies import migrations, schema
 from studies.database import engine_options, explain, shown, writing
 from studies.errors import NoStudiesError, UserError
+from studies.retrying import opening
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -97,7 +98,7 @@ def prepare(url: URL, engine: Engine, *, create: bool) -> None:
     deadline = time.monotonic() + RACE_SECONDS
     while True:
         try:
-            _prepare(url, engine, create=create)
+            opening(engine, lambda: _prepare(url, engine, create=create))
             return
         except (DBAPIError, StorageInternalError) as error:
             cause = error if isinstance(error, DBAPIError) else error.__cause__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+_PAST: Mapping[Control, str] = {
+    "run": "resumed",
+    "pause": "paused",
+    "stop": "stopped",
+    "cancel": "cancelled",
+}
+
+
 @dataclass(frozen=True)
 class Order:
     """What the workers of a sweep are to do: see `schema.Control`."""
@@ -28,6 +37,24 @@ class Order:
     def ends(self) -> bool:
         """Whether workers leave."""
         return self.control in ("stop", "cancel")
+
+    @property
+    def past(self) -> str:
+        """What has become of the sweep: "paused", "stopped" or "cancelled"; "run" is "resumed"."""
+        return _PAST[self.control]
+
+    @property
+    def by(self) -> str:
+        """What is done and by which command, in words."""
+        return f"{self.past} by `sweeps {'resume' if self.control == 'run' else self.control}`"
+
+    def go_on(self, study: str) -> str:
+        """The commands that let the sweep train again where nobody does now."""
+        if self.control == "pause":
+            return f"sweeps resume {study}"
+        if self.control == "run":
+            return f"sweeps run FILE, or sweeps worker --study {study}"
+        return f"sweeps run FILE, or sweeps resume {study} and then sweeps worker --study {study}"
 
 
 def lock_study(connection: Connection, study_id: int) -> str:
@@ -74,7 +101,7 @@ def read_order(connection: Connection, study_id: int, worker_id: int | None = No
     row = connection.execute(query).one_or_none()
     if row is None:
         raise GoneError(f"no sweep has the study id {study_id} and worker {worker_id}")
-    return _order(row)
+    return order_of(row)
 
 
 def tick(
@@ -114,7 +141,7 @@ def tick(
         .where(sweeps.c.study_id == study_id)
         .values(elapsed_seconds=elapsed, elapsed_at=max(row.now, row.elapsed_at or row.now))
     )
-    return elapsed, _order(row)
+    return elapsed, order_of(row)
 
 
 def give_order(connection: Connection, study_id: int, order: Order) -> Order:
@@ -144,5 +171,6 @@ def _set(connection: Connection, study_id: int, **values: Any) -> None:
     connection.execute(update(sweeps).where(sweeps.c.study_id == study_id).values(**values))
 
 
-def _order(row: Any) -> Order:
+def order_of(row: Any) -> Order:
+    """The order in a row with the `control` columns of `sweeps`."""
     return Order(row.control, row.control_reason, row.control_at)

@@ -28,7 +28,7 @@ from studies.errors import GoneError, UserError
 from studies.fences import in_order, lock, release_trials
 from studies.processes import this_process
 from studies.retrying import at_most, transaction
-from studies.roster import Worker, find_workers
+from studies.roster import Held, Worker, find_workers, living, stop_first
 from studies.schema import Status, utc_in, utc_now
 from studies.standing import Order, begin, give_order, lock_order, lock_study, set_status, tick
 
@@ -95,10 +95,11 @@ def register(
         present = bury(connection, study_id)
         live = [worker for worker in present if worker.alive]
         if leads:
-            _lead(connection, name, [worker for worker in present if worker.leads])
+            _lead(connection, study_id, name, [worker for worker in present if worker.leads])
         elapsed, order = tick(connection, study_id, lease_seconds, count=bool(live))
         if order.ends and not leads:
-            raise UserError(_stopped(name, order))
+            why = f"{order.past}: {order.reason}" if order.reason else order.by
+            raise UserError(f"study '{name}' was {why}. To go on: {order.go_on(name)}")
         order = _begin(connection, study_id, order, first=not live)
         own = {"device": device, "lanes": lanes, "leads": leads, "lease_seconds": lease_seconds}
         row = _row(study_id).values(**own, **asdict(code or Code()))
@@ -188,7 +189,7 @@ def sign_off(storage: StudyStorage, worker: Registered, status: Status) -> list[
             .values(ended=utc_now(), heartbeat=utc_now())
         )
         tick(connection, worker.study_id, worker.lease_seconds, count=True)
-        if not any(other.alive for other in find_workers(connection, worker.study_id)):
+        if not living(connection, worker.study_id):
             set_status(connection, worker.study_id, status)
         return sorted(numbers[trial_id] for trial_id in left)
 
@@ -206,15 +207,6 @@ def _begin(connection: Connection, study_id: int, order: Order, *, first: bool) 
         begin(connection, study_id)
     set_status(connection, study_id, "running")
     return give_order(connection, study_id, Order()) if order.ends else order
-
-
-def _stopped(study: str, order: Order) -> str:
-    how = "cancelled" if order.control == "cancel" else "stopped"
-    why = f": {order.reason}" if order.reason else f" by `sweeps {order.control}`"
-    return (
-        f"study '{study}' was {how}{why}. To go on: sweeps run FILE, or sweeps resume {study} and "
-        "start this worker again"
-    )
 
 
 def _row(study_id: int) -> Insert:
@@ -244,15 +236,14 @@ def bury(connection: Connection, study_id: int) -> list[Worker]:
     return [worker for worker in found if worker.worker_id not in dead]
 
 
-def _lead(connection: Connection, study: str, leaders: Sequence[Worker]) -> None:
+def _lead(connection: Connection, study_id: int, study: str, leaders: Sequence[Worker]) -> None:
     me, workers = this_process(), schema.workers
-    for leader in leaders:
-        if leader.alive and leader.process != me:
-            raise UserError(
-                f"study '{study}' is being run by process {leader.process.pid} on "
-                f"'{leader.process.host}' (heartbeat {leader.heartbeat_age:.0f} s ago). Stop it "
-                "there with Ctrl-C, give another --name, or work on it together: "
-                f"sweeps worker --study {study}"
-            )
+    others = [leader for leader in leaders if leader.alive and leader.process != me]
+    if others:
+        held = Held(study_id, study, others)
+        raise UserError(
+            f"{held.words()}. {stop_first([held])}, or give another --name, or work on it "
+            f"together: sweeps worker --study {study}"
+        )
     ids = [leader.worker_id for leader in leaders]
     connection.execute(update(workers).where(workers.c.worker_id.in_(ids)).values(leads=False))

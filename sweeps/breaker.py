@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import SweeplaneError, break_loop
-from sweeps.outcomes import is_cancelled
+from sweeps.outcomes import has_failed
 
 if TYPE_CHECKING:
     from studies import Ended, StudyStorage
@@ -37,7 +37,7 @@ class Breaker:
         Raises:
             SweeplaneError: it is.
         """
-        failed = sum(t.state == TrialState.FAIL and not is_cancelled(t) for t in trials)
+        failed = sum(has_failed(t) for t in trials)
         if failed >= self._most:
             raise SweeplaneError(
                 f"{failed} trials of study '{self._name}' have failed, and budget.failures is "

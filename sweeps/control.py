@@ -70,8 +70,8 @@ class Interruptible:
 def interrupt() -> None:
     """Interrupt the engine of this process, if there is one that should be; from any thread."""
     main = threading.main_thread().ident
-    assert main is not None
-    signal.pthread_kill(main, signal.SIGURG)
+    if main is not None:  # None: it was never started
+        signal.pthread_kill(main, signal.SIGURG)
 
 
 def note(study: str, order: Order) -> str:
@@ -80,14 +80,12 @@ def note(study: str, order: Order) -> str:
         return ""
     if order.control == "pause":
         since = "" if order.since is None else f" since {order.since:%H:%M:%S} UTC"
-        return f"paused{since}; it goes on with: sweeps resume {study}"
+        return f"{order.past}{since}; it goes on with: {order.go_on(study)}"
     if order.control == "cancel":
-        return "cancelled: the trials were given back"
+        return f"{order.past}: the trials were given back"
     return "stopping: the epoch ends, then the trial is handed back"
 
 
 def ended_by(order: Order) -> str | None:
     """Return which command ended a run, in words; None: none did."""
-    if not order.ends:
-        return None
-    return f"{'cancelled' if order.control == 'cancel' else 'stopped'} by `sweeps {order.control}`"
+    return order.by if order.ends else None

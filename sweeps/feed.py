@@ -5,7 +5,7 @@
     finish   one way to end a trial: outcome, value, reason, in one transaction
 
 A non-finite objective never reaches a pruner. A diverged trial is PRUNED with the constraint
-`diverged` = 1, which TPE ranks behind everything feasible.
+`diverged` = 1, from which samplers learn where not to ask (`sweeps.sampling`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     pruned     stopped before: by the pruner or its own clock     PRUNED, `reason`, value so far
     diverged   a loss or the objective was not finite             PRUNED, `reason`,
                `diverged_step`, `last_value` at `last_epoch` (the last finite objective), the
-               constraint `diverged` = 1, which TPE ranks behind everything feasible; GP and CMA-ES
-               see the worst value
+               constraint `diverged` = 1, from which samplers learn where not to ask
+               (`sweeps.sampling`)
     failed     the trial's own code raised something              FAIL, `reason`, `traceback`
     cancelled  by `sweeps cancel STUDY TRIAL` (`studies.control`)   FAIL, `reason`; it counts in no
                budget and is not trained again
@@ -74,9 +74,10 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
     )
 
 
-def is_cancelled(trial: FrozenTrial) -> bool:
-    """Return whether `sweeps cancel` ended the trial."""
-    return trial.user_attrs.get("outcome") == CANCELLED
+def has_failed(trial: FrozenTrial) -> bool:
+    """Return whether the trial has failed; one that `sweeps cancel` ended has not."""
+    cancelled = trial.user_attrs.get("outcome") == CANCELLED
+    return trial.state == TrialState.FAIL and not cancelled
 
 
 def _last_finite(curve: Mapping[int, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from studies.retrying import again
 from sweeps.config import Config
-from sweeps.outcomes import is_cancelled
+from sweeps.outcomes import has_failed
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -47,7 +47,7 @@ def _plan(sweep: OpenSweep) -> None:
     there = Counter(
         _key(trial.user_attrs["origin"], Config.from_json(trial.user_attrs["config"]))
         for trial in study.get_trials(deepcopy=False)
-        if (trial.state != TrialState.FAIL or is_cancelled(trial)) and "config" in trial.user_attrs
+        if not has_failed(trial) and "config" in trial.user_attrs
     )
     for origin, config in planned(sweep):
         key = _key(origin, config)

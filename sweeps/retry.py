@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import StudyStorage, UserError, queries
-from sweeps.outcomes import is_cancelled
+from sweeps.outcomes import has_failed
 from sweeps.sampling import CMA_STATE, GRID_INDEX
 
 RETRY_OF = "retry_of"
@@ -26,7 +26,7 @@ def failed_trials(storage: StudyStorage, study: str) -> list[int]:
     """
     trials = storage.get_all_trials(queries.status(storage, study).study_id, deepcopy=False)
     retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    failed = [t.number for t in trials if t.state == TrialState.FAIL and not is_cancelled(t)]
+    failed = [t.number for t in trials if has_failed(t)]
     return [number for number in failed if number not in retried]
 
 

@@ -29,7 +29,7 @@ from sweeps.feed import FeedRules, StudyFeed
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
-from sweeps.outcomes import is_cancelled
+from sweeps.outcomes import has_failed
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
@@ -231,8 +231,8 @@ def exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
     points = sweep.spec.space.size() or 0
     if free_points(points, trials):
         return None
-    ended = [t for t in trials if t.state != TrialState.FAIL or is_cancelled(t)]
-    failed = points - len({t.system_attrs.get(GRID_INDEX) for t in ended} - {None})
+    held = {t.system_attrs.get(GRID_INDEX) for t in trials if not has_failed(t)}
+    failed = points - len(held - {None})
     return f"the grid's {points} points have run" + (f", {failed} failed" if failed else "")
 
 

@@ -54,6 +54,9 @@ Examples:
   sweeps validate sweep.yaml               the search space, knob by knob
   sweeps run sweep.yaml                    create or resume the study, with a live table
   sweeps worker --study digits             one more process on it, from any terminal
+  sweeps status digits                     how far it is, and who works on it
+  sweeps pause digits                      the workers wait, until sweeps resume digits
+  sweeps stop digits                       they leave, and sweeps run goes on from there
   sweeps best digits                       the best configuration, ready to paste
   sweeps ui                                MLflow's UI on this machine
 

@@ -20,17 +20,11 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 BEATS_PER_LEASE = 3  # of `sweeps.member`, whose import costs the database
 
-_STATE = {
-    "run": "goes on",
-    "pause": "is paused",
-    "stop": "is stopped",
-    "cancel": "is cancelled",
-}
-
 wait = click.option(
     "--wait",
     is_flag=True,
-    help="Wait until it is done; a worker that falls silent is waited for as long as its lease.",
+    help="Wait until it is done; a worker that falls silent is waited for as long as its lease. "
+    "Exit code 1: the study was told something else meanwhile.",
 )
 
 
@@ -60,8 +54,8 @@ def pause(study: str, wait: bool, storage: str, as_json: bool) -> None:
 def resume(study: str, storage: str, as_json: bool) -> None:
     """Let STUDY go on after `sweeps pause`, `sweeps stop` or `sweeps cancel`.
 
-    Workers that were paused take trials again. Where none is left, `sweeps run FILE` does as well
-    as this.
+    Workers that were paused take trials again; only this command ends a pause. After a stop or a
+    cancel, `sweeps run FILE` goes on by itself; this lets `sweeps worker` join again.
 
     \b
     Examples:
@@ -117,10 +111,10 @@ def cancel(study: str, trials: tuple[int, ...], wait: bool, storage: str, as_jso
     wanted = sorted(set(trials))
     with open_storage(storage, create=False) as store:
         ended = cancel_trials(store, study, wanted)
-    if as_json:
-        render.echo_json({"study": study, "cancelled": ended})
-        return
     before = [number for number in wanted if number not in ended]
+    if as_json:
+        render.echo_json({"study": study, "cancelled": ended, "cancelled_before": before})
+        return
     if before:
         click.echo(f"Cancelled before: {numbers_of(before)}.")
     if ended:
@@ -164,17 +158,10 @@ def _words(given: Given, now: StudyStatus) -> str:
     soon = max((worker.lease_seconds for worker in workers), default=0.0) / BEATS_PER_LEASE
     then = f"{who}{doing} {soon:.2g} s." if workers else "Nobody works on it now."
     back = f" Given back: {numbers_of(given.back)}." if given.back else ""
-    head = f"Study '{given.study}' {_STATE[control]}"
+    head = f"Study '{given.study}' is {order.past}"
     if order == given.before and order.since is not None:
         head += f" since {order.since:%H:%M:%S} UTC"
-    if control == "run":
-        on = (
-            "" if workers else f" To go on: sweeps run FILE, or sweeps worker --study {given.study}"
-        )
-    elif control == "pause":
-        on = f" To go on: sweeps resume {given.study}"
-    else:
-        on = " To go on: sweeps run FILE"
+    on = "" if control == "run" and workers else f" To go on: {order.go_on(given.study)}"
     return f"{head}.{back} {then}{on}"
 
 
@@ -202,7 +189,12 @@ def _wait(store: StudyStorage, given: Given, *, quiet: bool) -> bool:
         now = queries.status(store, given.study)
         control = given.order.control
         if now.order is None or now.order.control != control:
-            click.echo(f"Study '{given.study}' was told something else meanwhile.", err=True)
+            said = "it is no sweep now" if now.order is None else f"it is {now.order.past}"
+            click.echo(
+                f"Study '{given.study}' was told something else meanwhile: {said}. "
+                f"See sweeps status {given.study}",
+                err=True,
+            )
             return False
         held = sorted(n for w in now.workers for n in now.holding.get(w.worker_id, ()))
         if not held and (control == "pause" or not now.workers):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from sweeps.durations import seconds_of
 from sweeps.keeping import Every
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_STORAGE = "sqlite:///sweeps.db"
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
@@ -80,14 +84,19 @@ class HowOften(click.ParamType[Every | None]):
         return Every(seconds=seconds)
 
 
-checkpoints = click.option(
-    "--checkpoints",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SWEEPS_CHECKPOINTS",
-    show_envvar=True,
-    help="Checkpoints, for all workers; default: beside a SQLite file, else ./sweeps-checkpoints.",
-)
+def checkpoints_of(what: str) -> Callable[[_Command], _Command]:
+    """Return the option `--checkpoints`, with what the folder is."""
+    return click.option(
+        "--checkpoints",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="SWEEPS_CHECKPOINTS",
+        show_envvar=True,
+        help=f"{what}; default: beside a SQLite file, else ./sweeps-checkpoints.",
+    )
+
+
+checkpoints = checkpoints_of("Checkpoints, for all workers")
 checkpoint_every = click.option(
     "--checkpoint-every",
     metavar="WHEN",

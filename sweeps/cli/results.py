@@ -39,8 +39,9 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         trained = attempts(store, study, trial).get(trial, [])
     if as_json:
         code = [render.plain(asdict(attempt)) for attempt in trained]
+        more = {"seed": found.row.seed, "traceback": found.user_attrs.get("traceback")}
         curves = dict(found.curves)
-        render.echo_json({**row_json(found.row), "attempts": code, "curves": curves})
+        render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
     row = found.row
     click.echo(", ".join(filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))))
@@ -118,6 +119,7 @@ def best(study: str, storage: str, as_json: bool) -> None:
     type=click.Choice(["csv", "json", "parquet"]),
     default="json",
     show_default=True,
+    help="What to write.",
 )
 @click.option(
     "--output",

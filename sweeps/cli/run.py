@@ -65,12 +65,14 @@ def run(
     Ctrl-C drains: the current epoch ends, the trial is handed back, and the same command goes on
     later, with the next epoch. Nothing that finished is lost by a kill either, and a trial that was
     cut short goes on from its checkpoint. More workers may join from elsewhere: `sweeps worker`.
+    Exit code 130: it was stopped before its end, by Ctrl-C, `sweeps stop` or `sweeps cancel`.
 
     \b
     Examples:
       sweeps run sweep.yaml
       sweeps run sweep.yaml --name second-try --device cpu
       sweeps run sweep.yaml --workers 4
+      sweeps run sweep.yaml --checkpoint-every 5m
       sweeps run sweep.yaml --tracking none --json > result.json
     """
     # What the user's own code prints must not stand in the JSON.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from studies.queries import StudyStatus
 
-_SHOWN = {"pause": "paused", "stop": "stopped", "cancel": "cancelled"}
-
 
 @click.command("list")
 @options.storage
@@ -33,7 +31,7 @@ def list_studies(storage: str, as_json: bool) -> None:
       sweeps list
       sweeps list --storage sqlite:///other.db --json
     """
-    from studies import queries
+    from studies import Order, queries
 
     with open_settled(storage) as store:
         found = queries.studies(store)
@@ -45,7 +43,7 @@ def list_studies(storage: str, as_json: bool) -> None:
     rows = [
         (
             s.name,
-            s.status if s.control in (None, "run") else f"{s.status} ({_SHOWN[s.control]})",
+            s.status if s.control in (None, "run") else f"{s.status} ({Order(s.control).past})",
             s.trials,
             s.complete,
             s.pruned,
@@ -108,17 +106,12 @@ def _who(now: StudyStatus) -> str:
 
 def _order(now: StudyStatus) -> str | None:
     """Return that a study is paused or stopped, why, and how to go on."""
-    if now.order is None or now.order.control == "run":
+    order = now.order
+    if order is None or order.control == "run":
         return None
-    if now.order.control == "pause":
-        how, then = "paused", f"sweeps resume {now.name}"
-    else:
-        how = "stopped" if now.order.control == "stop" else "cancelled"
-        then = f"sweeps run FILE, or sweeps resume {now.name}"
-    since = "" if now.order.since is None else f" since {now.order.since:%Y-%m-%d %H:%M:%S} UTC"
-    return (
-        f"{how}{since}: {now.order.reason or f'by `sweeps {now.order.control}`'}. To go on: {then}"
-    )
+    since = "" if order.since is None else f" since {order.since:%Y-%m-%d %H:%M:%S} UTC"
+    why = f"{order.past}{since}: {order.reason}" if order.reason else f"{order.by}{since}"
+    return f"{why}. To go on: {order.go_on(now.name)}"
 
 
 def _workers_table(now: StudyStatus) -> Table:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +49,16 @@ def worker(
     The sweep file's text comes from the study DB, its task from the file's folder. Any number of
     workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Give all
     of them one --checkpoints folder, so that each can go on with what another left. Trials reach
-    MLflow by `sweeps run`.
+    MLflow by `sweeps run`. Exit code 130: it was stopped before the end, by Ctrl-C, `sweeps stop`
+    or `sweeps cancel`.
 
     \b
     Examples:
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
+      sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
     """
-    sweep = _open(study, storage, device)
+    sweep = _open(study, storage, device, known=until_eof)
     use_one_thread()
     own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
     with sweep.storage:
@@ -91,16 +94,18 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)  # for a small model, more threads only wait for each other
 
 
-def _open(study: str, storage: str, device: str | None) -> OpenSweep:
-    from studies import open_storage
+def _open(study: str, storage: str, device: str | None, *, known: bool) -> OpenSweep:
+    """Open a study; `known`: its study DB was reached before, so it is waited for."""
+    from studies import open_storage, retrying
     from sweeps.launch import open_sweep
     from sweeps.stored import stored_spec, sweep_of
 
-    with open_storage(storage, create=False) as store:
-        spec = stored_spec(sweep_of(store, study))
-    if device:
-        spec = spec.model_copy(update={"device": device})
-    return open_sweep(spec, storage, study)
+    with retrying.known() if known else nullcontext():
+        with open_storage(storage, create=False) as store:
+            spec = stored_spec(sweep_of(store, study))
+        if device:
+            spec = spec.model_copy(update={"device": device})
+        return open_sweep(spec, storage, study)
 
 
 def _drain_at_eof(drain: Callable[[], None]) -> None:

@@ -26,6 +26,8 @@ from sweeps.sampling.feasibility import Feasibility
 from sweeps.unit_cube import Numeric, from_unit, places
 
 CMA_STATE = "sweeplane:cma"
+# Optuna logs each new study at INFO, and the Gaussian process has one for each ask.
+logging.getLogger("optuna.storages._in_memory").setLevel(logging.WARNING)
 Dimensions = Mapping[str, BaseDistribution]
 
 
@@ -79,8 +81,6 @@ class GpSampler(BranchSampler):
         active: Dimensions,
         siblings: Sequence[FrozenTrial],
     ) -> dict[str, Any]:
-        # Optuna logs each new study at INFO, and this one is made for a single ask
-        logging.getLogger("optuna.storages._in_memory").setLevel(logging.WARNING)
         sampler = GPSampler(seed=self.seed(trial), warn_independent_sampling=False)
         branch = optuna.create_study(direction=study.direction, sampler=sampler)
         completed = [t.values[0] for t in siblings if t.state == TrialState.COMPLETE]

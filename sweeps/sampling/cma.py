@@ -86,10 +86,9 @@ def _replayed(numeric: Mapping[str, Numeric], history: Sequence[Told], seed: int
 
 def _draw(optimizer: cmaes.CMA, feasibility: Feasibility | None) -> Array:
     """Return the first draw that is likely to train, else the likeliest."""
-    points: list[Array] = []
     if feasibility is None:
         return np.asarray(optimizer.ask().clip(0.0, BELOW_ONE))
-    points = []
+    points: list[Array] = []
     for _ in range(DRAWS):
         points.append(optimizer.ask().clip(0.0, BELOW_ONE))
         if feasibility.allowed(points[-1][None])[0]:

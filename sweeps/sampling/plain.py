@@ -7,9 +7,9 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from sweeps.outcomes import is_cancelled
+from sweeps.outcomes import has_failed
 from sweeps.sampling.base import SpaceSampler
 from sweeps.unit_cube import from_unit
 
@@ -67,20 +67,16 @@ class GridSampler(SpaceSampler):
 
 def free_points(size: int, trials: Sequence[FrozenTrial]) -> list[int]:
     """Return the grid points to run, in order; a failed one comes last, and again twice at most."""
-    # The point of a cancelled trial is not trained again.
-    pairs = [
-        (t.system_attrs.get(GRID_INDEX), TrialState.PRUNED if is_cancelled(t) else t.state)
-        for t in trials
-    ]
-    return free_of(size, [(index, state) for index, state in pairs if index is not None])
+    pairs = [(trial.system_attrs.get(GRID_INDEX), has_failed(trial)) for trial in trials]
+    return free_of(size, [(index, failed) for index, failed in pairs if index is not None])
 
 
-def free_of(size: int, taken: Sequence[tuple[int, TrialState]]) -> list[int]:
-    """Return `free_points`, given the points that trials took and the states of these trials."""
+def free_of(size: int, taken: Sequence[tuple[int, bool]]) -> list[int]:
+    """Return `free_points`, given the points that trials took and whether each has failed."""
     failures = [0] * size
     held = set()
-    for index, state in taken:
-        if state == TrialState.FAIL:
+    for index, failed in taken:
+        if failed:
             failures[index] += 1
         else:
             held.add(index)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy import select
 
 from studies import UserError, open_storage, queries, schema
 from tests.e2e.runs import SLOW_TASK, SWEEP, comparable, exported
+from tests.waiting import wait_for
 
 EPOCHS, STEPS = 40, 10
 # Each update leaves a line with the process: what was trained, whatever the study DB says.
@@ -53,13 +53,6 @@ def epochs_of(folder: Path, number: int) -> int:
     except UserError:  # not there yet
         return 0
     return (found[number].epochs or 0) if number in found else 0
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def attempts(folder: Path) -> list[int]:

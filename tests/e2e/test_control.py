@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 
 from studies import StudyStorage, open_storage, queries, schema
-from tests.e2e.faults.scene import SLOW, running, trainers, trials_of, wait_for
+from tests.e2e.faults.scene import SLOW, running, trainers, trials_of
 from tests.e2e.runs import SWEEP, exported, write
+from tests.waiting import wait_for
 
 LEASE = 3.0
 Run = Callable[..., Any]
@@ -140,7 +141,7 @@ def test_two_workers_pause_and_go_on(
     assert shown["waiting"] >= 2
     assert [worker["trials"] for worker in shown["workers"]] == [[], [], []]  # and the leader
     text = sweeps("status", "small").out
-    assert "paused since" in text
+    assert "paused by `sweeps pause` since" in text
     assert "To go on: sweeps resume small" in text
     assert "running (paused)" in sweeps("list").out
     again = sweeps("pause", "small", "--json")
@@ -151,7 +152,7 @@ def test_two_workers_pause_and_go_on(
     assert running(storage) == []
     assert {worker.process.pid for worker in trainers(storage)} == pids
     went_on = sweeps("resume", "small")
-    assert "Study 'small' goes on. 2 workers: trials are taken again" in went_on.out
+    assert "Study 'small' is resumed. 2 workers: trials are taken again" in went_on.out
     out, _ = run.communicate(timeout=120)
     assert run.returncode == 0, out
     assert "it goes on with: sweeps resume small" in out
@@ -216,6 +217,27 @@ def test_cancel_does_not_wait_for_an_epoch(
     assert [trial["outcome"] for trial in exported(sweeps)] == ["complete"] * 6
 
 
+def test_waiting_ends_when_the_study_is_told_something_else(
+    sweeps: Run, start: Start, storage: StudyStorage, tmp_path: Path
+) -> None:
+    own(tmp_path, ENDLESS_TASK, OWN)
+    run = begin(start)
+    wait_for(lambda: running(storage) == [0])
+    with start("pause", "small", "--wait") as waiting:
+        assert waiting.stdout is not None
+        said = [waiting.stdout.readline(), waiting.stdout.readline()]
+        assert said[1].startswith("trial 0 still running; 1 live: "), said
+        assert sweeps("resume", "small").code == 0
+        rest = waiting.stdout.read()
+    assert rest == (
+        "Study 'small' was told something else meanwhile: it is resumed. See sweeps status small\n"
+    )
+    assert waiting.returncode == 1
+    (tmp_path / "go").touch()
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, out
+
+
 def test_a_cancelled_trial_ends_for_good_and_its_worker_goes_on(
     sweeps: Run, start: Start, storage: StudyStorage, tmp_path: Path
 ) -> None:
@@ -229,6 +251,8 @@ def test_a_cancelled_trial_ends_for_good_and_its_worker_goes_on(
     assert run.poll() is None
     again = sweeps("cancel", "small", "0")
     assert (again.code, again.out) == (0, "Cancelled before: trial 0.\n")
+    told = json.loads(sweeps("cancel", "small", "0", "--json").out)
+    assert (told["cancelled"], told["cancelled_before"]) == ([], [0])
     (tmp_path / "go").touch()
     out, _ = run.communicate(timeout=60)
     assert run.returncode == 0, out

@@ -8,7 +8,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from tests.e2e.faults import kills
 from tests.e2e.faults.scene import Scene
 from tests.e2e.runs import SLOW_TASK, SWEEP, comparable, exported, write
+from tests.waiting import wait_for
 
 KILLS = int(os.environ.get("SWEEPLANE_KILLS", "5"))
 
@@ -113,6 +113,9 @@ def test_five_failures_in_a_row_stop_the_sweep(sweeps: Callable[..., Any], tmp_p
     shown = sweeps("show", "small", "0")
     assert "failed, RuntimeError: no luck" in shown.out
     assert "raise RuntimeError('no luck')" in shown.out  # its traceback
+    told = json.loads(sweeps("show", "small", "0", "--json").out)
+    assert told["traceback"].endswith("RuntimeError: no luck\n"), told["traceback"]
+    assert isinstance(told["seed"], int)
     (tmp_path / "broken.py").write_text(SLOW_TASK.replace("0.002", "0"))
     assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
     states = [t["outcome"] for t in exported(sweeps)]
@@ -135,10 +138,3 @@ def count_trials(database: Path, state: str) -> int:
         return 0
     finally:
         connection.close()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)

@@ -17,10 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine, select
 
 from studies import StudyStorage, open_storage, queries, schema
-from studies.retrying import DRAIN_SECONDS, SAID_AFTER_SECONDS
+from studies.retrying import DRAIN_SECONDS
 from sweeps.crew import OUT_OF_REACH
 from tests.conftest import start_server, stop_server
+from tests.e2e.faults.scene import children, ended, trials_of
 from tests.e2e.runs import SWEEP, write
+from tests.waiting import happens
 
 DOWN_SECONDS = float(os.environ.get("SWEEPLANE_DATABASE_DOWN", "2"))
 KILL_SECONDS = int(os.environ.get("SWEEPLANE_CONNECTION_KILLS", "5"))
@@ -56,15 +58,45 @@ def test_a_restart_of_the_server_is_a_pause(
     wait_for(lambda: len(ended(storage)) >= 4, run)
     before = ended(storage)
     stop_server(own_server, how)
-    time.sleep(DOWN_SECONDS)
+    down = time.monotonic()
+    out = said(run, f"study DB {storage} is out of reach (") if how == "fast" else ""
+    time.sleep(max(0.0, down + DOWN_SECONDS - time.monotonic()))
     start_server(own_server)
-    out = run.communicate(timeout=120)[0]
+    down = time.monotonic() - down
+    out += rest(run)
     assert run.returncode == 0, out
-    check(storage, budget, before, test=f"restart, {how}", seconds_down=DOWN_SECONDS)
-    if DOWN_SECONDS > 1 + SAID_AFTER_SECONDS:
+    check(storage, budget, before, test=f"restart, {how}", seconds_down=round(down, 1))
+    if how == "fast":
         assert out.count(OUT_OF_REACH) == 1, out
-        assert f"study DB {storage} is out of reach (" in out
         assert f"study DB {storage} is back after" in out
+
+
+def test_a_worker_that_is_started_without_its_database_waits_for_it(
+    start: Callable[..., subprocess.Popen[str]],
+    own_server: Any,
+    storage: StudyStorage,
+    url: str,
+    tmp_path: Path,
+) -> None:
+    """`sweeps run` starts a worker again that was killed, and its end would end the run."""
+    run = begin(start, tmp_path, url, 12)
+    wait_for(lambda: len(ended(storage)) >= 2, run)
+    before, first = ended(storage), set(children(run.pid))
+    stop_server(own_server, "fast")
+    os.kill(min(first), signal.SIGKILL)
+    wait_for(lambda: bool(set(children(run.pid)) - first), run)
+    (again,) = set(children(run.pid)) - first
+    assert not happens(lambda: again not in children(run.pid), 8.0)  # an import takes 3 s
+    assert run.poll() is None, rest(run)
+    start_server(own_server)
+    out = rest(run)
+    assert run.returncode == 0, out
+    assert "was killed by SIGKILL; it is started again" in out
+    with storage.engine.connect() as connection:
+        workers = schema.workers
+        pids = connection.scalars(select(workers.c.pid).where(workers.c.lanes > 0)).all()
+    assert {again, *first} == set(pids)
+    check(storage, 12, before, test="started without it")
 
 
 @pytest.mark.timeout(900)
@@ -110,16 +142,16 @@ def test_ctrl_c_ends_a_sweep_without_its_database(
         wait_for(lambda: len(ended(storage)) >= 2, run)
         before = ended(storage)
     stop_server(own_server, "fast")
-    time.sleep(1.0)
+    out = said(run, "is out of reach (")
     os.kill(run.pid, signal.SIGINT)
     began = time.monotonic()
-    out = run.communicate(timeout=60)[0]
+    out += rest(run)
     assert time.monotonic() - began < DRAIN_SECONDS + 10
     assert run.returncode == 1, out
     assert "Error: study DB postgresql+psycopg://postgres:***@" in out
     assert "run the same command again when the database answers" in out
     assert "Traceback" not in out
-    assert workers > 1 or out.count("is out of reach (") == 1, out  # it had said that it waits
+    assert workers > 1 or out.count("is out of reach (") == 1, out
     start_server(own_server)
     again = begin(start, tmp_path, url, 6, workers)
     out = again.communicate(timeout=120)[0]
@@ -171,21 +203,26 @@ def check(
     assert (status.status, status.running, status.workers) == ("finished", 0, [])
 
 
-def trials_of(storage: StudyStorage) -> list[FrozenTrial]:
-    try:
-        study_id = storage.get_study_id_from_name("small")
-    except KeyError:  # not there yet
-        return []
-    return storage.get_all_trials(study_id, deepcopy=False)
-
-
-def ended(storage: StudyStorage) -> dict[int, FrozenTrial]:
-    return {trial.number: trial for trial in trials_of(storage) if trial.state.is_finished()}
-
-
 def wait_for(condition: Callable[[], bool], run: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 180
-    while not condition():
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < end, "not within 180 s"
-        time.sleep(0.02)
+    assert happens(lambda: condition() or run.poll() is not None, 180.0), "not within 180 s"
+    assert run.poll() is None, rest(run)
+
+
+def said(run: subprocess.Popen[str], text: str) -> str:
+    """What it says, up to the line with `text`."""
+    assert run.stdout is not None
+    out = ""
+    while text not in out:
+        line = run.stdout.readline()
+        assert line, out
+        out += line
+    return out
+
+
+def rest(run: subprocess.Popen[str]) -> str:
+    """What it says until it ends."""
+    assert run.stdout is not None
+    with run.stdout:
+        out = run.stdout.read()
+    run.wait(timeout=60)
+    return out

@@ -18,7 +18,8 @@ from sqlalchemy import update
 from studies import claim, register, schema
 from tests.e2e.conftest import environment
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.scene import QUICK, Scene, wait_for
+from tests.e2e.faults.scene import QUICK, Scene
+from tests.waiting import wait_for
 
 MEMBER = (sys.executable, str(Path(__file__).with_name("member.py")))
 

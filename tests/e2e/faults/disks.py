@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.scene import SLOW, Scene, lost, wait_for
+from tests.e2e.faults.scene import SLOW, Scene, lost
+from tests.waiting import wait_for
 
 MIB = 1024 * 1024
 END_SECONDS = 30.0

@@ -12,8 +12,9 @@ from functools import partial
 
 from studies.workers import Worker
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, happens, lost, wait_for
+from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, lost
 from tests.e2e.runs import SWEEP
+from tests.waiting import happens, wait_for
 
 PATIENCE_SECONDS = 5.0  # beyond a lease, until nothing of a dead worker is RUNNING
 # A worker in a namespace of process ids of its own is, to the others, one on another machine: only
@@ -21,10 +22,13 @@ PATIENCE_SECONDS = 5.0  # beyond a lease, until nothing of a dead worker is RUNN
 ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-def among_others(scene: Scene, dice: random.Random, kills: int) -> Figures:
+def among_others(
+    scene: Scene, dice: random.Random, kills: int, *, holding: bool = False
+) -> Figures:
     """Kill workers of `sweeps run --workers 4` at random moments; then the same study again.
 
-    At most five kills: `sweeps run` gives up on a worker that dies five times in a row.
+    At most five kills: `sweeps run` gives up on a worker that dies five times in a row. `holding`:
+    only those that hold a trial.
     """
     lease, budget = 2.0, 14 + 6 * kills
     scene.write(SLOW, budget)
@@ -37,6 +41,8 @@ def among_others(scene: Scene, dice: random.Random, kills: int) -> Figures:
             assert run.poll() is None, run.communicate()[0]
             time.sleep(dice.random() * 0.5)  # anywhere between two transactions
             victim = dice.choice(scene.trainers())
+            while holding and not _stopped(scene, victim):
+                victim = dice.choice(scene.trainers())
             _strike(
                 scene, figures, victim, partial(os.kill, victim.process.pid, signal.SIGKILL), lease
             )
@@ -108,6 +114,15 @@ def alone(scene: Scene, dice: random.Random, kills: int) -> Figures:
         figures.check("exit code", holds=code == 0)
         figures.lost += lost(before, scene.ended())
     return figures
+
+
+def _stopped(scene: Scene, worker: Worker) -> bool:
+    """Stop a worker if it holds a trial."""
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    held = bool(scene.holds(worker))
+    if not held:
+        os.kill(worker.process.pid, signal.SIGCONT)
+    return held
 
 
 def _at_work(scene: Scene, run: subprocess.Popen[str], *, finished: int, workers: int = 0) -> bool:

@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 
 from studies.workers import Worker
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, happens, lost, wait_for
+from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, lost
+from tests.waiting import happens, wait_for
 
 LEASE = 2.0
 PATIENCE_SECONDS = 5.0

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from sweeps.spec import load_spec
 from tests.e2e.conftest import SWEEPS, environment
 from tests.e2e.faults.figures import Figures
 from tests.e2e.runs import SWEEP, write
+from tests.waiting import wait_for
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 SLOW = SWEEP.replace("task: iris-mlp", "task: slow.py:make")
@@ -115,7 +116,7 @@ class Scene:
         return trials_of(self.storage)
 
     def ended(self) -> dict[int, FrozenTrial]:
-        return {trial.number: trial for trial in self.trials() if trial.state in ENDED}
+        return ended(self.storage)
 
     def running(self) -> list[int]:
         return running(self.storage)
@@ -200,20 +201,6 @@ def lost(before: dict[int, FrozenTrial], after: dict[int, FrozenTrial]) -> int:
     return sum(after.get(number) != trial for number, trial in before.items())
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 200.0) -> None:
-    assert happens(condition, seconds), f"not within {seconds} s"
-
-
-def happens(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether something is so within that time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def trials_of(storage: StudyStorage) -> list[FrozenTrial]:
     """The trials of the study "small"; none while it is not there yet."""
     try:
@@ -221,6 +208,11 @@ def trials_of(storage: StudyStorage) -> list[FrozenTrial]:
     except KeyError:
         return []
     return storage.get_all_trials(study_id, deepcopy=False)
+
+
+def ended(storage: StudyStorage) -> dict[int, FrozenTrial]:
+    """Its trials that have ended well, by number."""
+    return {trial.number: trial for trial in trials_of(storage) if trial.state in ENDED}
 
 
 def running(storage: StudyStorage) -> list[int]:

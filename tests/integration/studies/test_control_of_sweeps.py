@@ -141,8 +141,8 @@ def test_cancelled_trials_hold_no_place_and_stay_so(storage: StudyStorage, study
     assert states(storage, study_id)[3] == "RUNNING"  # nothing was done
 
 
-def held_points(taken: Sequence[tuple[int, TrialState]]) -> set[int]:
-    return {index for index, state in taken if state != TrialState.FAIL}
+def held_points(taken: Sequence[tuple[int, bool]]) -> set[int]:
+    return {index for index, failed in taken if not failed}
 
 
 def one_cause(last: Sequence[Ended]) -> str | None:

@@ -61,10 +61,18 @@ def test_nothing_is_cut_in_a_call_of_the_feed_or_outside_an_engine() -> None:
 
 
 def test_an_engine_goes_on_that_holds_a_trial() -> None:
-    feed = Interruptible(Feed(), lambda: False)
+    asked = []
+
+    def idle() -> bool:
+        asked.append(True)
+        return False
+
+    feed = Interruptible(Feed(), idle)
     with feed.listening():
         feed.report([])
         interrupt()
+        interrupt()
+    assert len(asked) == 2  # both were heard, and it trains on
 
 
 def test_what_the_live_table_and_the_last_line_say() -> None:
