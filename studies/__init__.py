@@ -37,12 +37,10 @@ if TYPE_CHECKING:
         SweepRecord,
         create_sweep,
         get_sweep,
-        list_sweeps,
         set_spec,
-        set_status,
     )
+    from studies.timing import LEASE_SECONDS
     from studies.workers import (
-        LEASE_SECONDS,
         Code,
         Registered,
         bury_dead,
@@ -87,7 +85,6 @@ __all__ = [
     "current_order",
     "get_sweep",
     "give",
-    "list_sweeps",
     "live_workers",
     "mask_passwords",
     "open_storage",
@@ -95,7 +92,6 @@ __all__ = [
     "register",
     "renew",
     "set_spec",
-    "set_status",
     "sign_off",
 ]
 
@@ -129,12 +125,10 @@ _MODULES = {
         "SweepRecord",
         "create_sweep",
         "get_sweep",
-        "list_sweeps",
         "set_spec",
-        "set_status",
     ),
+    "studies.timing": ("LEASE_SECONDS",),
     "studies.workers": (
-        "LEASE_SECONDS",
         "Code",
         "Registered",
         "bury_dead",

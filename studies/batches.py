@@ -154,10 +154,10 @@ def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = Non
 def hand_back(
     engine: Engine,
     study_id: int,
-    trial_ids: Collection[int] | None,
+    trial_ids: Collection[int],
     fence: Fence | None = None,
 ) -> list[int]:
-    """RUNNING trials of a study (all of them, or those given) become WAITING.
+    """Those of the trials of a study that are RUNNING become WAITING.
 
     Number, configuration and curve stay; whoever takes one goes on from its checkpoint, or rewinds
     it (`Drawn.rewind`). One that was still being drawn is as if never begun.
@@ -166,9 +166,7 @@ def hand_back(
         The numbers of the trials that were handed back, ascending.
     """
     trials = tables.trials
-    chosen = trials.c.study_id == study_id
-    if trial_ids is not None:
-        chosen = chosen & among(trials.c.trial_id, list(trial_ids))
+    chosen = (trials.c.study_id == study_id) & among(trials.c.trial_id, list(trial_ids))
 
     def release(connection: Connection) -> dict[int, int]:
         numbers = lock(connection, chosen & (trials.c.state == TrialState.RUNNING))

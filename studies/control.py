@@ -29,7 +29,7 @@ from studies.roster import Worker, living
 from studies.rows import outcome_of, with_attr
 from studies.schema import CANCELLED, Control
 from studies.standing import Order, begin, give_order, lock_study, read_order, tick
-from studies.workers import LEASE_SECONDS
+from studies.timing import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

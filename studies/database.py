@@ -46,15 +46,18 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "po
 
 # What the driver says -> what to do. The first that matches counts.
 _ADVICE = (
-    ("not a database", "Give another file, or move this one away."),
-    ("readonly", "Make the file and its folder writable, or give another file."),
-    ("unable to open", "Give a file in a folder that exists and is writable."),
-    ("disk is full", "Free some space."),
-    ("locked", "Another process holds the database; end it or wait for it."),
-    ("password", "Check the user and the password in the URL."),
-    ("does not exist", "Create it, or give the name of one that exists."),
-    ("permission denied", "Give this user the right to create tables in this database."),
-    ("", "Is the server running, and are host and port right?"),
+    ("not a database", "Give another file, or move this one away"),
+    ("readonly", "Make the file and its folder writable, or give another file"),
+    ("read-only", "Make the database writable"),
+    ("unable to open", "Give a file in a folder that exists and is writable"),
+    ("is full", "Free some space"),
+    ("no space", "Free some space"),
+    ("disk i/o", "See whether its disk is full, read-only or broken"),
+    ("locked", "Another process holds the database; end it or wait for it"),
+    ("password", "Check the user and the password in the URL"),
+    ("does not exist", "Create it, or give the name of one that exists"),
+    ("permission denied", "Give this user the right to create tables in this database"),
+    ("", "See whether the server runs, and whether host and port are right"),
 )
 
 
@@ -183,5 +186,9 @@ def explain(error: DBAPIError, url: URL) -> UserError:
     detail = mask_passwords(said.splitlines()[0])
     if url.password:
         detail = detail.replace(str(url.password), "***")
-    advice = next(text for sign, text in _ADVICE if sign in said.lower())
-    return UserError(f"storage '{shown(url)}' cannot be opened: {detail}. {advice}")
+    return UserError(f"storage '{shown(url)}' cannot be opened: {detail}. {advice(said)}.")
+
+
+def advice(said: str) -> str:
+    """What to do about what a driver said."""
+    return next(text for sign, text in _ADVICE if sign in said.lower())

@@ -9,7 +9,7 @@ leftover point would become part of another trial's curve.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -44,7 +44,6 @@ metadata = MetaData()
 # failed    the last worker left with an error                           running -> failed
 # Killed workers leave `running`; the next one takes their trials over and it stays `running`.
 Status = Literal["new", "running", "drained", "finished", "failed"]
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 # What the workers of a sweep are to do; each reads it with its heartbeat and in its claims.
 # run     take trials                                     create_sweep; resume: from any other;

@@ -143,7 +143,7 @@ class StudyStorage(BaseStorage):
     def hand_back(
         self,
         study_id: int,
-        trial_ids: Collection[int] | None = None,
+        trial_ids: Collection[int],
         fence: Fence | None = None,
     ) -> list[int]:
         """RUNNING trials become WAITING; returns their numbers (`batches.hand_back`)."""

@@ -15,7 +15,7 @@ from studies import schema, tables
 from studies.database import shown, writing
 from studies.errors import UserError
 from studies.retrying import retried, transaction
-from studies.schema import STATUSES, Status, utc_now
+from studies.schema import Status, utc_now
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -107,34 +107,6 @@ def get_sweep(storage: StudyStorage, name: str) -> Sweep | None:
     with storage.engine.connect() as connection:
         row = connection.execute(query).one_or_none()
     return None if row is None else _sweep(row)
-
-
-@retried
-def list_sweeps(storage: StudyStorage) -> list[Sweep]:
-    """Every sweep, the oldest first."""
-    with storage.engine.connect() as connection:
-        rows = connection.execute(_sweeps().order_by(schema.sweeps.c.study_id)).all()
-    return [_sweep(row) for row in rows]
-
-
-@retried
-def set_status(storage: StudyStorage, study_id: int, status: Status) -> None:
-    """Writes where the sweep stands; `studies.schema` says which status follows which.
-
-    Raises:
-        ValueError: no such status.
-        KeyError: no such sweep.
-    """
-    if status not in STATUSES:
-        raise ValueError(f"status is '{status}', not one of {', '.join(STATUSES)}")
-    with writing(storage.engine).begin() as connection:
-        changed = connection.execute(
-            update(schema.sweeps)
-            .where(schema.sweeps.c.study_id == study_id)
-            .values(status=status, updated_at=utc_now())
-        )
-    if changed.rowcount == 0:
-        raise KeyError(f"no sweep has the study id {study_id}")
 
 
 @retried

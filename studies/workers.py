@@ -31,12 +31,10 @@ from studies.retrying import at_most, transaction
 from studies.roster import Held, Worker, find_workers, living, stop_first
 from studies.schema import Status, utc_in, utc_now
 from studies.standing import Order, begin, give_order, lock_order, lock_study, set_status, tick
+from studies.timing import BEATS_PER_LEASE, LEASE_SECONDS
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
-
-LEASE_SECONDS = 15.0
-BEATS_PER_LEASE = 3
 
 
 @dataclass(frozen=True)

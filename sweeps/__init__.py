@@ -10,7 +10,8 @@ In the order of reading:
     worker.py          one process that works on it; member.py: its heartbeat and signals
     crew.py place.py   several processes of this machine, and the place of each
     control.py         what pause, resume, stop and cancel mean to such a process
-    feed.py            what an engine sees; asking, budget, pruning, breaker, outcomes beside it
+    feed.py            what an engine sees; asking.py, budget.py, pruning.py, breaker.py
+    outcomes.py        how a trial ends, and what is kept of it
     resuming.py        trials that go on; checkpoints.py, state_tree.py: their files; keeping.py
     sampling/          what is tried next
     engines/ tasks/    training, and what is trained

@@ -86,6 +86,6 @@ def note(study: str, order: Order) -> str:
     return "stopping: the epoch ends, then the trial is handed back"
 
 
-def ended_by(order: Order) -> str | None:
-    """Return which command ended a run, in words; None: none did."""
-    return order.by if order.ends else None
+def ended_by(order: Order) -> str:
+    """Return what drained a run, in words: a command, else a signal."""
+    return order.by if order.ends else "drained by a signal"

@@ -19,7 +19,7 @@ from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, Order, OutOfReachError, SweeplaneError, UserError, queries
+from studies import LEASE_SECONDS, Order, OutOfReachError, UserError, queries
 from studies.retrying import at_most
 from sweeps.config import Config
 from sweeps.control import ended_by, note
@@ -63,7 +63,6 @@ class Crew:
             for n in range(1, count + 1)
         ]
         self._draining = False
-        self._note = ""
         self._before = _ended(sweep.study.get_trials(deepcopy=False))
         self._shown = 0.0
         self.progress = make_progress(sweep)
@@ -107,9 +106,7 @@ class Crew:
             raise
 
     def _why_ended(self) -> str:
-        order = self._member.order()
-        if order.reason is not None:
-            raise SweeplaneError(order.reason)
+        order = self._member.last_order()
         errors = [place.error for place in self._places if place.error is not None]
         if order.ends:  # a worker that came too late was refused for that
             errors = [error for error in errors if not isinstance(error, UserError)]
@@ -117,7 +114,7 @@ class Crew:
         if errors:
             raise errors[0]
         if self._draining:
-            return ended_by(order) or "drained by a signal"
+            return ended_by(order)
         self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
         met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
@@ -181,11 +178,9 @@ class Crew:
         self.progress.note = "draining: each worker ends its epoch and hands its trial back"
 
     def _obey(self, order: Order) -> None:
-        said = note(self._sweep.study.study_name, order)
         if order.ends:
             self._draining = True
-        if said != self._note:
-            self._note = self.progress.note = said
+        self.progress.told(note(self._sweep.study.study_name, order))
 
     def _send(self, number: signal.Signals) -> None:
         for place in self._places:

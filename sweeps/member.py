@@ -26,7 +26,7 @@ from studies import (
     sign_off,
 )
 from studies.retrying import hurry, take_time
-from studies.workers import BEATS_PER_LEASE
+from studies.timing import BEATS_PER_LEASE
 from sweeps.background import repeating
 from sweeps.control import interrupt
 from sweeps.surroundings import environment, git_state
@@ -143,6 +143,18 @@ class Member:
         """
         me = self.holding.worker
         return current_order(self._sweep.storage, me.study_id, me.worker_id)
+
+    def last_order(self) -> Order:
+        """Return what the study says when this process ends.
+
+        Raises:
+            SweeplaneError: Sweeplane itself has stopped it, for the reason that this says.
+            GoneError: the study was deleted.
+        """
+        order = self.order()
+        if order.reason is not None:
+            raise SweeplaneError(order.reason)
+        return order
 
     def _deleted(self) -> bool:
         try:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import IO
 
 from studies import SweeplaneError, UserError
@@ -17,13 +18,28 @@ MOST_DEATHS = 5
 WARNING = "Warning: "  # before a line of a worker's standard error
 
 
+@dataclass
+class _Running:
+    """A process, its standard input, which tells it that this one lives, and its errors."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def last_words(self) -> str:
+        """Return what a process that has ended wrote to standard error."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        with self.log:
+            self.log.seek(0)
+            return self.log.read().decode(errors="replace").strip()
+
+
 class Place:
     """One of the processes; after a death it is started again, after a pause that grows."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         self.name, self._command, self._environment = name, command, environment
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        self._running: _Running | None = None
         self._deaths, self._next, self._started = 0, 0.0, 0.0
         self.over = False
         self.error: SweeplaneError | None = None
@@ -35,33 +51,34 @@ class Place:
         now = time.monotonic()
         if self.over:
             return
-        if self._process is None:
+        if self._running is None:
             self.over = drain
             if not drain and now >= self._next:
-                self._start()
-        elif (code := self._process.poll()) is not None:
-            self._ended(code, now, drain=drain)
+                self._running = self._start()
+        elif (code := self._running.process.poll()) is not None:
+            said = self._said(self._running.last_words())
+            self._running = None
+            self._ended(code, said, now, drain=drain)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there is one."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._running is not None and self._running.process.poll() is None:
+            self._running.process.send_signal(number)
 
-    def _start(self) -> None:
+    def _start(self) -> _Running:
         self._started = time.monotonic()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
-        self._process = subprocess.Popen(
+        log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
+        process = subprocess.Popen(
             self._command,
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=self._log,
+            stderr=log,
             process_group=0,  # Ctrl-C in a terminal reaches this process alone
         )
+        return _Running(process, log)
 
-    def _ended(self, code: int, now: float, *, drain: bool) -> None:
-        said = self._last_words()
-        self._process = None
+    def _ended(self, code: int, said: str, now: float, *, drain: bool) -> None:
         if code == 0 or drain:
             self.over = True
             return
@@ -84,14 +101,8 @@ class Place:
         self._next = now + pause
         self.said = f"{self.name} {how}{cause}; it is started again in {pause:g} s"
 
-    def _last_words(self) -> str:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._log is not None
-        self._process.stdin.close()
-        self._log.seek(0)
-        text = self._log.read().decode(errors="replace").strip()
-        self._log.close()
+    def _said(self, text: str) -> str:
+        """Return why a process ended, of what it wrote; keep its warnings."""
         lines = text.splitlines()
         self.warnings = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
         start = f"\n{text}".rfind("\nError: ")

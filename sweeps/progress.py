@@ -33,6 +33,12 @@ class Progress:
     outcomes: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     note: str = ""
+    _told: str = ""
+
+    def told(self, said: str) -> None:
+        """Note what the study says by now, once: another note may follow it."""
+        if said != self._told:
+            self._told = self.note = said
 
     def saw(self, number: int, value: float) -> None:
         """Note a finished trial's value."""

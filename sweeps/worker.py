@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from optuna.trial import FrozenTrial, TrialState
 
 from optimizers import SCHEDULES
-from studies import LEASE_SECONDS, Order, Points, SweeplaneError
+from studies import LEASE_SECONDS, Order, Points
 from sweeps.asking import Asker
 from sweeps.budget import Budget
 from sweeps.control import Interrupted, Interruptible, ended_by, note
@@ -76,7 +76,6 @@ class Worker:
         self._device = resolve_device(sweep.spec.device)
         self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
         self.progress = make_progress(sweep)
-        self._note = ""
 
     def __enter__(self) -> Self:
         """Join the sweep: from now on this process says that it lives.
@@ -110,7 +109,7 @@ class Worker:
                 if self._leads:
                     plan(self._sweep)
                 self._train(engine)
-                reason = self._feed.ended or self._why_drained()
+                reason = self._feed.ended or ended_by(self._member.last_order())
         except Exception:
             self._member.ending = "failed"
             raise
@@ -127,17 +126,9 @@ class Worker:
                 except Interrupted:
                     self._feed.abandon()
 
-    def _why_drained(self) -> str:
-        order = self._member.order()
-        if order.reason is not None:
-            raise SweeplaneError(order.reason)
-        return ended_by(order) or "drained by a signal"
-
     def _obey(self, order: Order) -> None:
         self._feed.obey(order)
-        said = note(self._sweep.study.study_name, order)
-        if said != self._note:
-            self._note = self.progress.note = said
+        self.progress.told(note(self._sweep.study.study_name, order))
 
     def drain(self) -> None:
         """Let the running trial end its epoch, hand it back, and end."""

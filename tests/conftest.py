@@ -63,7 +63,7 @@ def start_server(server: Any) -> None:
 def postgres_url(postgres_server: Any) -> str:
     """The URL of the server's `postgres` database, with the right to create others."""
     url: str = postgres_server.get_uri(driver="psycopg")
-    _run(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     return url
 
 
@@ -71,9 +71,9 @@ def postgres_url(postgres_server: Any) -> str:
 def postgres_db(postgres_url: str) -> Iterator[str]:
     """The URL of a fresh, empty PostgreSQL database."""
     name = f"test_{uuid.uuid4().hex}"
-    _run(postgres_url, f"CREATE DATABASE {name}")
+    run_sql(postgres_url, f"CREATE DATABASE {name}")
     yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-    _run(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -85,7 +85,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def _run(url: str, *statements: str) -> None:
+def run_sql(url: str, *statements: str) -> None:
+    """Statements in autocommit, on SQLite without the enforcement of foreign keys."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in statements:

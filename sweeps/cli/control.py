@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studies.timing import BEATS_PER_LEASE
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from studies.schema import Control
 
 LOOK_SECONDS = 0.2
-BEATS_PER_LEASE = 3  # of `sweeps.member`, whose import costs the database
 
 wait = click.option(
     "--wait",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from studies.timing import LEASE_SECONDS
 from sweeps.durations import seconds_of
 from sweeps.keeping import Every
 
@@ -35,7 +36,7 @@ top = click.option(
 lease_seconds = click.option(
     "--lease-seconds",
     type=click.FloatRange(min=0.3),
-    default=15.0,
+    default=LEASE_SECONDS,
     show_default=True,
     help="How long a worker may be silent before another takes over its trials.",
 )

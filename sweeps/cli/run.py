@@ -113,41 +113,35 @@ def _open(
 def _train(
     sweep: OpenSweep, tracking: str, lease_seconds: float, keeping: Keeping, *, quiet: bool
 ) -> tuple[str, bool]:
-    from sweeps.cli.live import live
+    from sweeps.cli.live import live, warnings_after
     from sweeps.cli.worker import use_one_thread
     from sweeps.crew import Crew
     from sweeps.tracking import Follower
     from sweeps.worker import Worker
 
     use_one_thread()
-    follower = None
-    warnings: list[str] = []  # shown after the live table, which they would disturb
-    if tracking != "none":
+    with warnings_after() as warnings:
         name = sweep.study.study_name
-        follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
-    changed = follower.wake if follower else lambda: None
-    count = sweep.spec.workers
-    worker: Worker | Crew
-    own: dict[str, Any] = {"lease_seconds": lease_seconds, "keeping": keeping}
-    own["warn"] = warnings.append
-    if isinstance(count, int) and count > 1:
-        worker = Crew(sweep, count, changed, **own)
-    else:
-        worker = Worker(sweep, changed, **own)
-    if not quiet:
-        verb = "created" if sweep.created else "resumed"
-        click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")
-    try:
-        with worker:
-            if follower:
-                follower.start()
-            with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
-                reason = worker.run()
-    finally:
-        interrupted = follower is not None and _interrupted(follower.close)
-        for warning in warnings:
-            click.echo(f"Warning: {warning}", err=True)
-    return reason, worker.drained or interrupted
+        follower = None
+        if tracking != "none":
+            follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
+        changed = follower.wake if follower else lambda: None
+        own: dict[str, Any] = {"lease_seconds": lease_seconds, "keeping": keeping}
+        own["warn"] = warnings.append
+        count = sweep.spec.workers if isinstance(sweep.spec.workers, int) else 1  # not "auto"
+        worker = Worker(sweep, changed, **own) if count == 1 else Crew(sweep, count, changed, **own)
+        if not quiet:
+            verb = "created" if sweep.created else "resumed"
+            click.echo(f"Study '{name}' {verb} in {sweep.storage}")
+        try:
+            with worker:
+                if follower:
+                    follower.start()
+                with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
+                    reason = worker.run()
+        finally:
+            interrupted = follower is not None and _interrupted(follower.close)
+        return reason, worker.drained or interrupted
 
 
 def _interrupted(close: Callable[[], object]) -> bool:

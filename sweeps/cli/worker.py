@@ -70,20 +70,18 @@ def worker(
 
 
 def _train(sweep: OpenSweep, own: dict[str, Any], *, until_eof: bool) -> tuple[str, bool]:
-    from sweeps.cli.live import live
+    from sweeps.cli.live import live, warnings_after
     from sweeps.worker import Worker
 
-    warnings: list[str] = []  # shown after the live table, which they would disturb
-    try:
-        with Worker(sweep, leads=False, warn=warnings.append, **own) as working:
-            if until_eof:
-                threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
-            with live(working.progress, sweep.spec.metric.name, quiet=False):
-                reason = working.run()
-            return reason, working.drained
-    finally:
-        for warning in warnings:
-            click.echo(f"Warning: {warning}", err=True)
+    with (
+        warnings_after() as warnings,
+        Worker(sweep, leads=False, warn=warnings.append, **own) as working,
+    ):
+        if until_eof:
+            threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
+        with live(working.progress, sweep.spec.metric.name, quiet=False):
+            reason = working.run()
+        return reason, working.drained
 
 
 def use_one_thread() -> None:

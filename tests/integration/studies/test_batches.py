@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DataError
 
 from studies import Drawn, Finish, Report, StudyStorage, queries, schema
+from tests.integration.studies.databases import hand_all_back
 
 INF = math.inf
 
@@ -157,7 +158,7 @@ def test_hand_back_forgets_the_parameters_of_a_trial_that_was_still_being_drawn(
     half.suggest_float("lr", 1e-4, 0.1, log=True)
     whole.suggest_float("lr", 1e-4, 0.1, log=True)
     whole.set_user_attr("config", {})
-    assert storage.hand_back(study_id) == [0, 1]
+    assert hand_all_back(storage, study_id) == [0, 1]
     assert [sorted(trial.params) for trial in study.get_trials()] == [[], ["lr"]]
 
 
@@ -184,8 +185,8 @@ def test_hand_back_keeps_what_a_trial_has_reached(storage: StudyStorage, study_i
 
     again = study.ask()
     assert (again.number, again.suggest_float("lr", 1e-4, 0.1, log=True)) == (1, lr)
-    assert storage.hand_back(study_id) == [0, 1]
-    assert storage.hand_back(study_id) == []
+    assert hand_all_back(storage, study_id) == [0, 1]
+    assert hand_all_back(storage, study_id) == []
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_the_cache_follows_batch_writes(storage: StudyStorage, study_id: int) ->
     storage.finish([Finish(second, TrialState.COMPLETE, [0.9])])
     assert storage.get_all_trials(study_id)[1].values == [0.9]
     storage.report([Report(first, 2, 0.75)])
-    storage.hand_back(study_id)
+    hand_all_back(storage, study_id)
     assert storage.get_all_trials(study_id)[0].state == TrialState.WAITING
     assert storage.set_trial_state_values(first, TrialState.RUNNING)
     storage.finish([Finish(first, TrialState.COMPLETE, [0.95])])

@@ -31,13 +31,13 @@ from studies.copying import copy_storage
 from studies.migrations import VERSION_TABLE
 from studies.transfer import Sum
 from sweeps.export import study_json
+from tests.conftest import run_sql
 from tests.integration.studies.databases import (
     RECORD,
     MakeUrl,
     contents,
     fill,
     leftovers,
-    run_sql,
 )
 
 KINDS = ("sqlite", "postgres")

@@ -12,7 +12,8 @@ import pytest
 from studies import SweeplaneError, UserError, open_storage, register
 from studies.checks import check
 from studies.deleting import delete_study, extent
-from tests.integration.studies.databases import contents, fill, run_sql
+from tests.conftest import run_sql
+from tests.integration.studies.databases import contents, fill
 from tests.integration.studies.test_copying import HOLD
 
 

@@ -6,8 +6,7 @@ import copy
 import math
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -27,6 +26,7 @@ from sqlalchemy import event
 from studies import Drawn, Finish, Report, StudyStorage, mirror
 from studies.rungs import AshaPruner
 from sweeps.pruning import stopped
+from tests.integration.studies.databases import statements
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 SPACE: dict[str, BaseDistribution] = {
@@ -34,27 +34,6 @@ SPACE: dict[str, BaseDistribution] = {
     "n": IntDistribution(1, 9),
     "c": CategoricalDistribution((None, True, 2, 0.5, "sgd")),
 }
-
-
-@pytest.fixture
-def plain(storage: StudyStorage) -> Iterator[RDBStorage]:
-    """Optuna's own storage on the same database, as another process has it."""
-    rdb = RDBStorage(storage.url.render_as_string(hide_password=False))
-    yield rdb
-    rdb.remove_session()
-    rdb.engine.dispose()
-
-
-@contextmanager
-def _statements(storage: StudyStorage) -> Iterator[list[str]]:
-    said: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
-
-    event.listen(storage.engine, "before_cursor_execute", note)
-    yield said
-    event.remove(storage.engine, "before_cursor_execute", note)
 
 
 def _finished(number: int) -> FrozenTrial:
@@ -178,9 +157,9 @@ def test_a_look_reads_what_changed_and_no_more(storage: StudyStorage) -> None:
             trial = storage.create_new_trial(study_id)
         if step == "ended":
             storage.finish([Finish(trial, TrialState.COMPLETE, [1.0])])
-        with _statements(storage) as said:
+        with statements(storage) as said:
             looks.append(storage.get_all_trials(study_id, deepcopy=False))
-        counts.append(len([text for text in said if "SELECT" in text]))
+        counts.append(len([text for text, _ in said if "SELECT" in text]))
     assert counts == [6, 1, 6, 6, 6, 1]
     assert looks[3][20] is looks[2][20]  # read again, and the same
     assert looks[4][20] is not looks[3][20]
@@ -364,8 +343,8 @@ def test_deciding_about_many_trials_is_one_look_and_one_transaction(storage: Stu
         numbers = [study.ask().number for _ in range(size)]
         trials = study.get_trials(deepcopy=False)
         storage.report([Report(trial._trial_id, 1, float(trial.number)) for trial in trials])
-        with _statements(storage) as said:
+        with statements(storage) as said:
             assert stopped(study, storage, numbers) == set(numbers[1:])
-        counts.append(len([text for text in said if not text.startswith("BEGIN")]))
+        counts.append(len([text for text, _ in said if not text.startswith("BEGIN")]))
     locks = 1 if storage.engine.dialect.name == "postgresql" else 0  # SQLite has no row locks
     assert counts == [8 + locks] * 2

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +10,6 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import event
 
 from studies import (
     Finish,
@@ -23,9 +20,9 @@ from studies import (
     create_sweep,
     queries,
     register,
-    set_status,
 )
 from studies.processes import this_process
+from tests.integration.studies.databases import set_status, statements
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 0.1, log=True),
@@ -69,18 +66,6 @@ def filled(storage: StudyStorage, study_id: int) -> StudyStorage:
     )
     storage.hand_back(study_id, [trials[6]])
     return storage
-
-
-@contextmanager
-def _statements(storage: StudyStorage) -> Iterator[list[str]]:
-    said: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
-
-    event.listen(storage.engine, "before_cursor_execute", note)
-    yield said
-    event.remove(storage.engine, "before_cursor_execute", note)
 
 
 def test_the_leaderboard_is_best_first(filled: StudyStorage) -> None:
@@ -208,7 +193,7 @@ def test_the_number_of_statements_does_not_grow(storage: StudyStorage, record: S
                                 intermediate_values={1: 0.5})  # fmt: skip
         for _ in range(size):
             storage.create_new_trial(study_id, template)
-        with _statements(storage) as said:
+        with statements(storage) as said:
             sizes = [
                 len(queries.leaderboard(storage, name)),
                 len(queries.leaderboard(storage, name, top=size)),
@@ -219,5 +204,5 @@ def test_the_number_of_statements_does_not_grow(storage: StudyStorage, record: S
             ]
             queries.studies(storage)
         assert sizes == [size] * 6
-        counts.append(len([statement for statement in said if "SELECT" in statement]))
+        counts.append(len([text for text, _ in said if "SELECT" in text]))
     assert counts == [36, 36]

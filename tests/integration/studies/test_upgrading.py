@@ -26,7 +26,8 @@ from studies import (
 )
 from studies.checks import check
 from studies.versions import Versions, upgrade
-from tests.integration.studies.databases import fill, run_sql
+from tests.conftest import run_sql
+from tests.integration.studies.databases import fill
 
 CURRENT = Versions(setup.OPTUNA_HEAD, migrations.HEAD)
 # What every released version has, in the columns of 0001.

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from studies import Drawn, Finish, Report, SweepRecord, create_sweep, exports, open_storage
 from studies.exports import Export, Target
+from tests.integration.studies.databases import hand_all_back
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_trial_that_waits_is_there_with_a_run_or_a_curve(target: Target) -> No
     exports.begin(target, [first, second])
     exports.assign(target, first, "run-a")
     target.storage.draw([Drawn(first, {}, rewind=0)])
-    target.storage.hand_back(target.study_id)
+    hand_all_back(target.storage, target.study_id)
     found = [(item.trial.state, item.trial.trial_id, item.export) for item in pending(target)]
     assert found == [
         ("WAITING", first, Export("run-a", 0, closed=False)),

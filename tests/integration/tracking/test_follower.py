@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from studies import set_status
 from sweeps.mlflow_ui import Server
 from sweeps.tracking import Follower, sync
 from sweeps.tracking.runs import PARENT_TAG
+from tests.integration.studies.databases import set_status
 from tests.waiting import wait_for
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow_reads import assert_agree, child_runs, history, parent_run, rows
 
-from studies import Drawn, cancel_trials, create_sweep, get_sweep, open_storage, set_status
+from studies import Drawn, cancel_trials, create_sweep, get_sweep, open_storage
 from sweeps.retry import retry
 from sweeps.tracking import sync
+from tests.integration.studies.databases import hand_all_back, set_status
 
 KILLED = """
 import sys
@@ -69,7 +70,7 @@ def test_a_trial_started_anew_has_the_new_curve_only(study: Any, uri: str) -> No
     client = MlflowClient(uri)
     old = child_runs(client)[0]
 
-    study.storage.hand_back(study.study_id)
+    hand_all_back(study.storage, study.study_id)
     sync(study.storage, "digits", uri)
     assert child_runs(client)[0].info.status == "SCHEDULED"
 

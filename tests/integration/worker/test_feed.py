@@ -21,6 +21,7 @@ from sweeps.plan import plan
 from sweeps.sampling import make_sampler
 from sweeps.spec import load_spec
 from sweeps.worker import Worker
+from tests.integration.studies.databases import hand_all_back
 
 SPEC = """
 name: feed
@@ -244,7 +245,7 @@ def test_a_trial_that_died_in_the_middle_of_its_ask_is_drawn_anew_to_the_same_va
     trial = made.sweep.study.ask()
     space.suggest(Cut(trial, cut))
     assert len(trial.params) == cut
-    storage.hand_back(made.sweep.study_id, None)
+    hand_all_back(storage, made.sweep.study_id)
     (taken,) = opened(text).feed.take(1)
     assert taken.number == 0
     assert made.sweep.study.trials[0].params == expected

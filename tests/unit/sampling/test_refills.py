@@ -111,15 +111,22 @@ def test_a_straight_edge_between_two_dimensions_is_found() -> None:
     assert allowed[beyond < 1.5].all()
 
 
-@pytest.mark.parametrize("method", ["tpe", "cmaes"])
-@pytest.mark.parametrize("lanes", [1, 8])
-def test_few_later_asks_lie_beyond_the_edge(space: Space, method: str, lanes: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "lanes", "count", "early"),
+    [
+        *[(method, lanes, 160, 40) for method in ("tpe", "cmaes") for lanes in (1, 8)],
+        ("gp", 8, 32, 24),  # the more trials, the longer each takes
+    ],
+)
+def test_few_later_asks_lie_beyond_the_edge(
+    space: Space, method: str, lanes: int, count: int, early: int
+) -> None:
     study = optuna.create_study()
-    while len(study.trials) < 160:
+    while len(study.trials) < count:
         for trial in refill(study, space, method, lanes):
             train(study, space, trial)
     trials = study.get_trials(deepcopy=False)
-    late = [place(space, trial.params) for trial in trials[40:]]
+    late = [place(space, trial.params) for trial in trials[early:]]
     assert np.mean([u > 0.95 for u in late]) <= 0.05
     assert min(trial.values[0] for trial in trials if trial.values) < 1e-4
 

@@ -77,9 +77,9 @@ def test_an_engine_goes_on_that_holds_a_trial() -> None:
 
 def test_what_the_live_table_and_the_last_line_say() -> None:
     stop, cancel = Order("stop"), Order("cancel")
-    assert (note("x", Order()), ended_by(Order())) == ("", None)
+    assert (note("x", Order()), ended_by(Order())) == ("", "drained by a signal")
     assert note("x", Order("pause")) == "paused; it goes on with: sweeps resume x"
-    assert ended_by(Order("pause")) is None
+    assert ended_by(Order("pause")) == "drained by a signal"
     assert (ended_by(stop), ended_by(cancel)) == (
         "stopped by `sweeps stop`",
         "cancelled by `sweeps cancel`",
