@@ -20,7 +20,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.serial --pairs 5
+	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.optimizers --markdown --output benchmarks/results/optimizers.json
+	$(BIN)/python -m benchmarks.storage --markdown --output benchmarks/results/storage.json
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -2,8 +2,13 @@
 
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
-    workers.py    the processes that work on a sweep; leases.py gives them trials
-    queries.py    named reads: leaderboard, curves, status
+    workers.py    the processes that work on a sweep; leases.py gives them trials, holding.py keeps
+                  them, fences.py refuses who lost them; roster.py: as others see them
+    control.py    pause, resume, stop, cancel; standing.py: a sweep's lock, clock and order
+    settling.py   what dead workers left; claims.py: who trained what
+    retrying.py   a lost database is waited for
+    queries.py    named reads: leaderboard, curves, status; mirror.py: trials in memory
+    checks.py     is it sound; versions.py, copying.py, deleting.py: upgrades, copies, deletes
     schema.py     our tables; migrations/ their versions
 
 A name is imported when it is first used: `from studies import UserError` loads no database.
@@ -17,40 +22,50 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from studies import queries
     from studies.batches import Drawn, Finish, Report
-    from studies.errors import NoStudiesError, SweeplaneError, UserError
+    from studies.claims import Attempt, attempts
+    from studies.control import Ended, Given, break_loop, cancel_trials, current_order, give
+    from studies.errors import GoneError, NoStudiesError, OutOfReachError, SweeplaneError, UserError
     from studies.holding import Holding
     from studies.leases import COUNTED, Claim, Lease, Points, claim
+    from studies.roster import Worker, live_workers
+    from studies.schema import CANCELLED
     from studies.secrets import mask_passwords
+    from studies.standing import Order
     from studies.storage import StudyStorage, check_storage, open_storage
     from studies.sweep import (
         Sweep,
         SweepRecord,
         create_sweep,
         get_sweep,
-        list_sweeps,
         set_spec,
-        set_status,
     )
+    from studies.timing import LEASE_SECONDS
     from studies.workers import (
-        LEASE_SECONDS,
+        Code,
         Registered,
-        Worker,
         bury_dead,
-        live_workers,
         register,
         renew,
         sign_off,
     )
 
 __all__ = [
+    "CANCELLED",
     "COUNTED",
     "LEASE_SECONDS",
+    "Attempt",
     "Claim",
+    "Code",
     "Drawn",
+    "Ended",
     "Finish",
+    "Given",
+    "GoneError",
     "Holding",
     "Lease",
     "NoStudiesError",
+    "Order",
+    "OutOfReachError",
     "Points",
     "Registered",
     "Report",
@@ -60,12 +75,16 @@ __all__ = [
     "SweeplaneError",
     "UserError",
     "Worker",
+    "attempts",
+    "break_loop",
     "bury_dead",
+    "cancel_trials",
     "check_storage",
     "claim",
     "create_sweep",
+    "current_order",
     "get_sweep",
-    "list_sweeps",
+    "give",
     "live_workers",
     "mask_passwords",
     "open_storage",
@@ -73,32 +92,46 @@ __all__ = [
     "register",
     "renew",
     "set_spec",
-    "set_status",
     "sign_off",
 ]
 
 _MODULES = {
+    "studies.claims": ("Attempt", "attempts"),
     "studies.batches": ("Drawn", "Finish", "Report"),
-    "studies.errors": ("NoStudiesError", "SweeplaneError", "UserError"),
+    "studies.control": (
+        "Ended",
+        "Given",
+        "break_loop",
+        "cancel_trials",
+        "current_order",
+        "give",
+    ),
+    "studies.errors": (
+        "GoneError",
+        "NoStudiesError",
+        "OutOfReachError",
+        "SweeplaneError",
+        "UserError",
+    ),
     "studies.holding": ("Holding",),
     "studies.leases": ("COUNTED", "Claim", "Lease", "Points", "claim"),
+    "studies.roster": ("Worker", "live_workers"),
+    "studies.schema": ("CANCELLED",),
     "studies.secrets": ("mask_passwords",),
+    "studies.standing": ("Order",),
     "studies.storage": ("StudyStorage", "check_storage", "open_storage"),
     "studies.sweep": (
         "Sweep",
         "SweepRecord",
         "create_sweep",
         "get_sweep",
-        "list_sweeps",
         "set_spec",
-        "set_status",
     ),
+    "studies.timing": ("LEASE_SECONDS",),
     "studies.workers": (
-        "LEASE_SECONDS",
+        "Code",
         "Registered",
-        "Worker",
         "bury_dead",
-        "live_workers",
         "register",
         "renew",
         "sign_off",

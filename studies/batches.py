@@ -3,28 +3,52 @@
 A trial that is not RUNNING (finished, handed back, deleted) is refused: nothing of it is written,
 its id is returned, and the other trials of the call are written as usual. With a `Fence`, so is a
 trial whose lease is not the caller's any more: another worker has taken it over.
+
+Each call is made again while the database is lost (`studies.retrying`), and says the same whether
+its first COMMIT had arrived or not.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, bindparam, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, update
 
 from studies import schema, tables
+from studies.bulk import Target, among, upsert
 from studies.database import writing
-from studies.fences import Fence, end_leases, fenced, lock, lock_running, release_trials
+from studies.fences import (
+    Fence,
+    end_leases,
+    ended_under,
+    lock,
+    lock_running,
+    release_trials,
+    rewind,
+)
+from studies.retrying import retried, transaction
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from sqlalchemy import Engine
+
+INTERMEDIATES = Target(
+    tables.intermediates,
+    ("trial_id", "step"),
+    ("intermediate_value", "intermediate_value_type"),
+)
+POINTS = Target(schema.points, ("trial_id", "name", "step"), ("value",))
+PARAMS = Target(tables.params, ("trial_id", "param_name"), ("param_value", "distribution_json"))
+VALUES = Target(tables.values, ("trial_id", "objective"), ("value", "value_type"))
+USER_ATTRS = Target(tables.user_attrs, ("trial_id", "key"), ("value_json",))
+SYSTEM_ATTRS = Target(tables.system_attrs, ("trial_id", "key"), ("value_json",))
 
 
 @dataclass(frozen=True)
@@ -50,14 +74,20 @@ class Finish:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was sampled for one trial; parameters as Optuna stores them."""
+    """What was sampled for one trial; parameters as Optuna stores them.
+
+    `rewind`: a trial that was begun before goes on after this step; what it has beyond it is
+    deleted (0: everything).
+    """
 
     trial_id: int
     params: Mapping[str, tuple[float, BaseDistribution]]
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
+    rewind: int | None = None
 
 
+@retried
 def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None) -> set[int]:
     """Writes evaluations; a step that is there already is overwritten.
 
@@ -67,13 +97,14 @@ def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None)
     with writing(engine).begin() as connection:
         running = lock_running(connection, {point.trial_id for point in points}, fence)
         kept = [point for point in points if point.trial_id in running]
-        upsert(connection, tables.intermediates, ("trial_id", "step"), _intermediates(kept))
-        upsert(connection, schema.points, ("trial_id", "name", "step"), _points(kept))
+        upsert(connection, INTERMEDIATES, _intermediates(kept))
+        upsert(connection, POINTS, _points(kept))
     return {point.trial_id for point in points} - running
 
 
+@retried
 def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:
-    """Writes parameters and attributes of trials that were sampled.
+    """Writes parameters and attributes of trials that were sampled, and rewinds trials.
 
     Returns:
         The ids of the trials that were refused.
@@ -81,14 +112,17 @@ def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> 
     with writing(engine).begin() as connection:
         running = lock_running(connection, {each.trial_id for each in drawn}, fence)
         kept = [each for each in drawn if each.trial_id in running]
-        upsert(connection, tables.params, ("trial_id", "param_name"), _params(kept))
-        upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
-        upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
+        for each in kept:
+            if each.rewind is not None:
+                rewind(connection, each.trial_id, each.rewind)
+        upsert(connection, PARAMS, _params(kept))
+        upsert(connection, USER_ATTRS, _attrs(kept, "user_attrs"))
+        upsert(connection, SYSTEM_ATTRS, _attrs(kept, "system_attrs"))
     return {each.trial_id for each in drawn} - running
 
 
 def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = None) -> set[int]:
-    """Sets attributes, values and state of trials, once; their leases end.
+    """Sets attributes, values and state of trials, once and durably; their leases end.
 
     Returns:
         The ids of the trials that were refused.
@@ -98,129 +132,116 @@ def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = Non
     """
     for outcome in outcomes:
         _check(outcome)
-    with writing(engine).begin() as connection:
-        running = lock_running(connection, {outcome.trial_id for outcome in outcomes}, fence)
+    ids = {outcome.trial_id for outcome in outcomes}
+
+    def write(connection: Connection) -> set[int]:
+        running = lock_running(connection, ids, fence)
         kept = [outcome for outcome in outcomes if outcome.trial_id in running]
-        upsert(connection, tables.user_attrs, ("trial_id", "key"), _attrs(kept, "user_attrs"))
-        upsert(connection, tables.system_attrs, ("trial_id", "key"), _attrs(kept, "system_attrs"))
-        upsert(connection, tables.values, ("trial_id", "objective"), _values(kept))
+        upsert(connection, USER_ATTRS, _attrs(kept, "user_attrs"))
+        upsert(connection, SYSTEM_ATTRS, _attrs(kept, "system_attrs"))
+        upsert(connection, VALUES, _values(kept))
         _set_states(connection, kept)
         end_leases(connection, list(running))
-    return {outcome.trial_id for outcome in outcomes} - running
+        return ids - running
+
+    def written(connection: Connection, refused: set[int]) -> bool:
+        kept = {o.trial_id: o.state for o in outcomes if o.trial_id not in refused}
+        return bool(ended_under(connection, kept, fence))
+
+    return transaction(engine, write, written, durable=True)
 
 
 def hand_back(
     engine: Engine,
     study_id: int,
-    trial_ids: Collection[int] | None,
+    trial_ids: Collection[int],
     fence: Fence | None = None,
 ) -> list[int]:
-    """RUNNING trials of a study (all of them, or those given) become WAITING, as if never begun.
+    """Those of the trials of a study that are RUNNING become WAITING.
 
-    Parameters, user attributes and the number stay, the curve goes: see `fences.forget_progress`.
+    Number, configuration and curve stay; whoever takes one goes on from its checkpoint, or rewinds
+    it (`Drawn.rewind`). One that was still being drawn is as if never begun.
 
     Returns:
         The numbers of the trials that were handed back, ascending.
     """
     trials = tables.trials
-    chosen = trials.c.study_id == study_id
-    if trial_ids is not None:
-        chosen = chosen & trials.c.trial_id.in_(trial_ids)
-    with writing(engine).begin() as connection:
+    chosen = (trials.c.study_id == study_id) & among(trials.c.trial_id, list(trial_ids))
+
+    def release(connection: Connection) -> dict[int, int]:
         numbers = lock(connection, chosen & (trials.c.state == TrialState.RUNNING))
-        kept = fenced(connection, numbers, fence)
+        kept = lock_running(connection, numbers, fence)
         release_trials(connection, list(kept))
-    return sorted(number for trial_id, number in numbers.items() if trial_id in kept)
+        return {trial_id: number for trial_id, number in numbers.items() if trial_id in kept}
+
+    def released(connection: Connection, numbers: dict[int, int]) -> bool:
+        return bool(ended_under(connection, dict.fromkeys(numbers, TrialState.WAITING), fence))
+
+    return sorted(transaction(engine, release, released).values())
 
 
-def upsert(
-    connection: Connection, table: Table, key: Sequence[str], rows: list[dict[str, Any]]
-) -> None:
-    """Inserts rows, or overwrites those with the same key."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(table)
-    changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed), rows)
+def fail(connection: Connection, ids: Sequence[int], **said: str) -> None:
+    """Ends locked trials that their workers did not end: FAIL, with `said` as user attributes."""
+    attrs = [(id_, key, json.dumps(value)) for id_ in ids for key, value in said.items()]
+    upsert(connection, USER_ATTRS, attrs)
+    ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
+    trials = tables.trials
+    connection.execute(update(trials).where(among(trials.c.trial_id, ids)).values(**ended))
+    end_leases(connection, ids)
 
 
-def _intermediates(points: Sequence[Report]) -> list[dict[str, Any]]:
+def _intermediates(points: Sequence[Report]) -> list[tuple[Any, ...]]:
     rows = []
     for point in points:
         if point.objective is not None:
             value, kind = tables.stored_intermediate(float(point.objective))
-            rows.append(
-                {
-                    "trial_id": point.trial_id,
-                    "step": point.step,
-                    "intermediate_value": value,
-                    "intermediate_value_type": kind,
-                }
-            )
+            rows.append((point.trial_id, point.step, value, kind.name))
     return rows
 
 
-def _points(points: Sequence[Report]) -> list[dict[str, Any]]:
+def _points(points: Sequence[Report]) -> list[tuple[Any, ...]]:
     return [
-        {
-            "trial_id": point.trial_id,
-            "name": name,
-            "step": point.step,
-            "value": None if math.isnan(value) else float(value),
-        }
+        (point.trial_id, name, point.step, None if math.isnan(value) else float(value))
         for point in points
         for name, value in point.values.items()
     ]
 
 
-def _params(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
+def _params(drawn: Sequence[Drawn]) -> list[tuple[Any, ...]]:
     return [
-        {
-            "trial_id": each.trial_id,
-            "param_name": name,
-            "param_value": value,
-            "distribution_json": distribution_to_json(distribution),
-        }
+        (each.trial_id, name, float(value), distribution_to_json(distribution))
         for each in drawn
         for name, (value, distribution) in each.params.items()
     ]
 
 
-def _attrs(outcomes: Sequence[Finish | Drawn], kind: str) -> list[dict[str, Any]]:
+def _attrs(outcomes: Sequence[Finish | Drawn], kind: str) -> list[tuple[Any, ...]]:
     return [
-        {"trial_id": outcome.trial_id, "key": key, "value_json": json.dumps(value)}
+        (outcome.trial_id, key, json.dumps(value))
         for outcome in outcomes
         for key, value in getattr(outcome, kind).items()
     ]
 
 
-def _values(outcomes: Sequence[Finish]) -> list[dict[str, Any]]:
+def _values(outcomes: Sequence[Finish]) -> list[tuple[Any, ...]]:
     rows = []
     for outcome in outcomes:
         for objective, number in enumerate(outcome.values or ()):
             value, kind = tables.stored_value(float(number))
-            rows.append(
-                {
-                    "trial_id": outcome.trial_id,
-                    "objective": objective,
-                    "value": value,
-                    "value_type": kind,
-                }
-            )
+            rows.append((outcome.trial_id, objective, value, kind.name))
     return rows
 
 
 def _set_states(connection: Connection, outcomes: Sequence[Finish]) -> None:
-    if not outcomes:
-        return
-    trials = tables.trials
-    connection.execute(
-        update(trials)
-        .where(trials.c.trial_id == bindparam("finished"))
-        .values(state=bindparam("outcome"), datetime_complete=tables.now()),
-        [{"finished": outcome.trial_id, "outcome": outcome.state} for outcome in outcomes],
-    )
+    trials, ids = tables.trials, defaultdict(list)
+    for outcome in outcomes:
+        ids[outcome.state].append(outcome.trial_id)
+    for state, ended in ids.items():
+        connection.execute(
+            update(trials)
+            .where(among(trials.c.trial_id, ended))
+            .values(state=state, datetime_complete=tables.now())
+        )
 
 
 def _check(outcome: Finish) -> None:

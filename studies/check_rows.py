@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Integer, Table, and_, distinct, exists, func, or_, select, text
 
 from studies import schema, tables
-from studies.holders import live_holders
+from studies.roster import held_studies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, ForeignKey
@@ -156,7 +156,7 @@ def _encodings(connection: Connection) -> Iterator[Finding]:
 def running(connection: Connection) -> Iterator[Finding]:
     """Trials of sweeps that are RUNNING while nobody trains them, as far as can be seen."""
     trials, studies, sweeps, leases = tables.trials, tables.studies, schema.sweeps, schema.leases
-    live = {holder.study_id for holder in live_holders(connection)}
+    live = {held.study_id for held in held_studies(connection)}
     query = (
         select(studies.c.study_id, studies.c.study_name, trials.c.number, leases.c.expires_at)
         .join_from(trials, studies, trials.c.study_id == studies.c.study_id)

@@ -21,8 +21,8 @@ from studies import migrations, setup, target, transfer
 from studies.check_rows import sequence_of
 from studies.database import check_file, explain, make_engine, parse_url, shown, writing
 from studies.errors import SweeplaneError, UserError
-from studies.holders import live_holders
 from studies.reading import reading, said
+from studies.roster import held_studies, in_words, stop_first
 from studies.transfer import Sum
 from studies.versions import no_studies, read_versions, refuse_newer
 
@@ -118,13 +118,13 @@ def _check_source(connection: Connection, url: URL, *, force: bool) -> tuple[str
             f"{versions.sweeplane or 'none'}). Upgrade it first: sweeps storage upgrade "
             f"--storage {address}"
         )
-    holders = live_holders(connection)
-    if holders and not force:
+    held = held_studies(connection)
+    if held and not force:
         raise UserError(
-            f"{holders[0].words()}; what it writes from now on would not be in the copy. Stop it "
-            "there with Ctrl-C, or give --force for a copy of this moment."
+            f"{in_words(held)}: what is written from now on would not be in the copy. "
+            f"{stop_first(held)}, or give --force for a copy of this moment."
         )
-    return tuple(holder.study for holder in holders)
+    return tuple(each.name for each in held)
 
 
 def _others(connection: Connection) -> tuple[str, ...]:

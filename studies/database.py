@@ -1,11 +1,15 @@
 """Which database a URL means, how it is connected to, and what its errors mean to the user.
 
-SQLite: WAL, `synchronous = NORMAL`, foreign keys on, 30 s of patience for another writer. The
+SQLite: WAL, foreign keys on, 30 s of patience for another writer; `synchronous = FULL` for the
+transactions that end trials, which forces all earlier ones to the disk too, else NORMAL. The
 driver's own transaction control is off (`isolation_level = None`): a transaction that will write
 says `BEGIN IMMEDIATE`, since one that begins by reading cannot wait for the write lock later
 ("database is locked"); a reading one says `BEGIN` and sees one snapshot.
 
-PostgreSQL: psycopg 3, with 2 s to connect.
+PostgreSQL: psycopg 3, with 2 s to connect. A connection is asked whether it lives before it is
+used, TCP keepalives find a peer that is gone, and the server ends a statement after 60 s. It ends
+a transaction in which nothing happens after 20 s: that of a process which was paused, and whose
+locks would hold up all others. `?options=-c ...` of the URL changes what the server does.
 """
 
 from __future__ import annotations
@@ -26,6 +30,15 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 2
+RECYCLE_SECONDS = 1800  # a firewall forgets connections that are idle for longer
+
+_LIMITS = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=20s"
+_KEEPALIVES = {
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 
 _FORMS = "sqlite:///sweeps.db or postgresql+psycopg://user:password@host/database"
 _INSTALL = "pip install 'sweeplane[postgres]'"
@@ -33,15 +46,18 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "po
 
 # What the driver says -> what to do. The first that matches counts.
 _ADVICE = (
-    ("not a database", "Give another file, or move this one away."),
-    ("readonly", "Make the file and its folder writable, or give another file."),
-    ("unable to open", "Give a file in a folder that exists and is writable."),
-    ("disk is full", "Free some space."),
-    ("locked", "Another process holds the database; end it or wait for it."),
-    ("password", "Check the user and the password in the URL."),
-    ("does not exist", "Create it, or give the name of one that exists."),
-    ("permission denied", "Give this user the right to create tables in this database."),
-    ("", "Is the server running, and are host and port right?"),
+    ("not a database", "Give another file, or move this one away"),
+    ("readonly", "Make the file and its folder writable, or give another file"),
+    ("read-only", "Make the database writable"),
+    ("unable to open", "Give a file in a folder that exists and is writable"),
+    ("is full", "Free some space"),
+    ("no space", "Free some space"),
+    ("disk i/o", "See whether its disk is full, read-only or broken"),
+    ("locked", "Another process holds the database; end it or wait for it"),
+    ("password", "Check the user and the password in the URL"),
+    ("does not exist", "Create it, or give the name of one that exists"),
+    ("permission denied", "Give this user the right to create tables in this database"),
+    ("", "See whether the server runs, and whether host and port are right"),
 )
 
 
@@ -111,17 +127,27 @@ def shown(url: URL) -> str:
     return mask_passwords(url.render_as_string(hide_password=True))
 
 
-def engine_options(url: URL) -> dict[str, Any]:
-    """The arguments of `create_engine` that every engine on `url` has, ours and Optuna's."""
+def engine_options(url: URL, *, limits: bool = False) -> dict[str, Any]:
+    """The arguments of `create_engine` that every engine on `url` has, ours and Optuna's.
+
+    `limits`: the server ends statements and transactions that take too long.
+    """
     if url.get_backend_name() == "sqlite":
         patience = float(str(url.query.get("timeout", BUSY_SECONDS)))
         return {
             "connect_args": {"timeout": patience, "isolation_level": None},
             "pool_events": [(_on_sqlite_connect, "connect")],
         }
-    if "connect_timeout" in url.query:
-        return {}
-    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    given = {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVES}
+    arguments: dict[str, Any] = {k: v for k, v in given.items() if k not in url.query}
+    if limits:  # the server takes the last of two values
+        own = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+        arguments["options"] = f"{_LIMITS} {own}".strip()
+    return {
+        "connect_args": arguments,
+        "pool_pre_ping": True,
+        "pool_recycle": RECYCLE_SECONDS,
+    }
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:
@@ -129,22 +155,29 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def make_engine(url: URL) -> Engine:
+def make_engine(url: URL, *, limits: bool = False) -> Engine:
     """Our own engine on `url`; `writing(engine)` is the same with transactions that write."""
-    engine = create_engine(url, **engine_options(url))
+    engine = create_engine(url, **engine_options(url, limits=limits))
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "begin", _begin)
     return engine
 
 
 def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    options = connection.get_execution_options()
+    synchronous = "FULL" if options.get("durable", False) else "NORMAL"
+    if connection.info.get("synchronous", "NORMAL") != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        connection.info["synchronous"] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("immediate", False) else "BEGIN")
 
 
-def writing(engine: Engine) -> Engine:
-    """`engine` for transactions that write: on SQLite they take the write lock as they begin."""
-    return engine.execution_options(immediate=True)
+def writing(engine: Engine, *, durable: bool = False) -> Engine:
+    """`engine` for transactions that write: on SQLite they take the write lock as they begin.
+
+    `durable`: not even a power cut loses what is committed, nor what was before it.
+    """
+    return engine.execution_options(immediate=True, durable=durable)
 
 
 def explain(error: DBAPIError, url: URL) -> UserError:
@@ -153,5 +186,9 @@ def explain(error: DBAPIError, url: URL) -> UserError:
     detail = mask_passwords(said.splitlines()[0])
     if url.password:
         detail = detail.replace(str(url.password), "***")
-    advice = next(text for sign, text in _ADVICE if sign in said.lower())
-    return UserError(f"storage '{shown(url)}' cannot be opened: {detail}. {advice}")
+    return UserError(f"storage '{shown(url)}' cannot be opened: {detail}. {advice(said)}.")
+
+
+def advice(said: str) -> str:
+    """What to do about what a driver said."""
+    return next(text for sign, text in _ADVICE if sign in said.lower())

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from studies import schema, tables
 from studies.database import shown, writing
 from studies.errors import SweeplaneError, UserError
-from studies.holders import live_holders
 from studies.lookup import find_study
 from studies.reading import said
+from studies.roster import held_studies, in_words, stop_first
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
@@ -74,8 +74,11 @@ def _extent(connection: Connection, study_name: str, *, lock: bool = False) -> E
     study = find_study(connection, study_name)
     if lock:
         _lock(connection, study.study_id)
-    for holder in live_holders(connection, study.study_id):
-        raise UserError(f"{holder.words()}. Stop it there with Ctrl-C, then delete the study.")
+    held = held_studies(connection, study.study_id)
+    if held:
+        raise UserError(
+            f"{in_words(held)}. {stop_first(held)} (or sweeps cancel, which waits for no epoch)"
+        )
     rows = {
         table.name: connection.scalar(select(func.count()).select_from(table).where(rows_of)) or 0
         for table, rows_of in _parts(study.study_id)

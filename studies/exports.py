@@ -25,10 +25,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from studies import rows, schema, tables
 from studies.database import writing
 from studies.lookup import find_study
+from studies.retrying import retried
 from studies.rows import Curves, TrialRow
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Engine
 
     from studies.lookup import Study
     from studies.storage import StudyStorage
@@ -53,6 +54,10 @@ class Target:
     study_id: int
     tracking_uri: str  # without a password
 
+    @property
+    def engine(self) -> Engine:
+        return self.storage.engine
+
     def row(self, trial_id: int | None) -> ColumnElement[bool]:
         """The condition of one trial's row; None: the parent's."""
         table = schema.exports.c
@@ -72,6 +77,7 @@ class Pending:
     curves: Curves  # points after `last_step`, and every test metric
 
 
+@retried
 def read(target: Target, trial_id: int | None) -> Export | None:
     """One row; `trial_id` None: the parent's."""
     table = schema.exports.c
@@ -81,6 +87,7 @@ def read(target: Target, trial_id: int | None) -> Export | None:
     return None if row is None else Export(row.run_id, row.last_step, row.closed)
 
 
+@retried
 def run_ids(target: Target) -> list[str]:
     """The run of every trial that has one, by trial."""
     table = schema.exports.c
@@ -98,6 +105,7 @@ def run_ids(target: Target) -> list[str]:
         return list(connection.scalars(query))
 
 
+@retried
 def begin(target: Target, trial_ids: Sequence[int | None]) -> set[int | None]:
     """Writes the intent to make runs; returns those of the ids whose row is new."""
     engine = writing(target.storage.engine)
@@ -121,17 +129,19 @@ def begin(target: Target, trial_ids: Sequence[int | None]) -> set[int | None]:
     return new
 
 
+@retried
 def assign(target: Target, trial_id: int | None, run_id: str) -> bool:
     """Stores the run of an intent; False when another process stored its own first."""
     query = (
         update(schema.exports)
-        .where(target.row(trial_id), schema.exports.c.run_id == "")
+        .where(target.row(trial_id), schema.exports.c.run_id.in_(["", run_id]))
         .values(run_id=run_id)
     )
     with writing(target.storage.engine).begin() as connection:
         return connection.execute(query).rowcount == 1
 
 
+@retried
 def advance(
     target: Target, trial_id: int | None, run_id: str, last_step: int, *, closed: bool
 ) -> None:
@@ -145,6 +155,7 @@ def advance(
         connection.execute(query)
 
 
+@retried
 def reset(target: Target, trial_id: int | None, run_id: str) -> None:
     """Makes the row an intent again, if it still has this run."""
     query = (
@@ -156,6 +167,7 @@ def reset(target: Target, trial_id: int | None, run_id: str) -> None:
         connection.execute(query)
 
 
+@retried
 def forget(target: Target) -> None:
     """Makes every row an intent again: the store has none of the runs."""
     table = schema.exports
@@ -172,11 +184,12 @@ def forget(target: Target) -> None:
             )
 
 
+@retried
 def pending(target: Target, study_name: str, *, after: int, limit: int) -> list[Pending]:
     """The trials whose run is not closed, by id: up to `limit`, those with an id above `after`.
 
-    Trials that wait are there only when they have a run. States are read before points, so a
-    trial read as finished has all of its points here.
+    Trials that wait are there only when they have a run or a curve. States are read before points,
+    so a trial read as finished has all of its points here.
     """
     with target.storage.engine.connect() as connection:
         study = find_study(connection, study_name)

@@ -6,6 +6,9 @@
              2. trials that wait
              3. new trials
 
+A trial of 1 and 2 has the curve that it had: whoever takes it rewinds it to the step that it goes
+on from (`batches.Drawn`).
+
 2 and 3 only while the budget has places: COMPLETE, PRUNED and RUNNING trials hold one each, a
 failed one gives its place back. Sampling comes afterwards, without any lock.
 """
@@ -14,20 +17,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from studies import schema, tables
-from studies.batches import upsert
-from studies.database import writing
-from studies.fences import end_leases, forget_progress, lock
-from studies.schema import utc_in, utc_now
-from studies.workers import lock_study
+from studies.batches import SYSTEM_ATTRS, fail
+from studies.bulk import Target, among, upsert
+from studies.fences import Fence, forget_half_drawn, lock, lock_running
+from studies.retrying import transaction
+from studies.rows import outcome_of, with_attr
+from studies.schema import CANCELLED, utc_in, utc_now
+from studies.standing import Order, lock_order
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 3
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 """States that hold one of the budget's trials."""
+LEASES = Target(schema.leases, ("trial_id",), ("worker_id", "token", "attempt"))
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,12 @@ class Lease:
 class Points:
     """Numbered points of a space, each for one trial: `key` is the attribute that holds a number.
 
-    `free` gives the numbers that new trials take, in order, from the (number, state) of those that
-    have one.
+    `free` gives the numbers that new trials take, in order, from those of the trials that have one,
+    each with whether its trial has failed.
     """
 
     key: str
-    free: Callable[[Sequence[tuple[int, TrialState]]], Sequence[int]]
+    free: Callable[[Sequence[tuple[int, bool]]], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Claim:
     given_up: tuple[int, ...]  # numbers of the trials that failed, since their workers died
     elsewhere: int  # trials that other workers hold
     full: bool  # every place of the budget is taken
-    exhausted: bool  # no point is free
+    order: Order  # nothing is taken unless it is `run`
 
 
 def claim(
@@ -84,85 +89,90 @@ def claim(
     """Takes up to `n` trials: expired ones, then waiting ones, then new ones.
 
     Args:
-        storage: the study DB.
-        worker, n: who takes them, and how many at most.
-        places: budget.trials.
+        storage, worker, n: where, who takes them, and how many at most.
+        places, max_attempts: budget.trials, and how often a worker may die on one trial.
         holding: the ids of the trials that the worker has: it never takes over its own.
         points: where new trials have numbered points, as in a grid.
-        max_attempts: how often a worker may die on one trial.
 
     Raises:
-        KeyError: the study is not there any more.
+        GoneError: the study is not there any more.
     """
-    study_id = worker.study_id
-    with writing(storage.engine).begin() as connection:
-        lock_study(connection, study_id)
+
+    def take(connection: Connection) -> Claim:
+        order = lock_order(connection, study_id := worker.study_id, worker.worker_id)
+        if order.control != "run":
+            return Claim((), (), 0, full=False, order=order)
         again, lost = _take_over(connection, study_id, n, holding, max_attempts)
         counts = _counts(connection, study_id)
         room = places - sum(counts.get(state, 0) for state in COUNTED)
         waiting = _waiting(connection, study_id, min(n - len(again), room))
         _start(connection, [*again, *waiting])
         room -= len(waiting)
-        wanted = max(0, int(min(n - len(again) - len(waiting), room)))
+        wanted = min(n - len(again) - len(waiting), room)
         free = _free(connection, study_id, points)
         new = _create(connection, study_id, sum(counts.values()), wanted, points, free)
-        leases = (*again, *waiting, *new)
-        _write(connection, worker, leases)
-        elsewhere = _elsewhere(connection, study_id, leases, holding)
-    return Claim(leases, lost, elsewhere, room - len(new) <= 0, free == [])
+        _write(connection, worker, leases := (*again, *waiting, *new))
+        others = _elsewhere(connection, study_id, leases, holding)
+        return Claim(leases, lost, others, room - len(new) <= 0, order)
+
+    return transaction(storage.engine, take, lambda *of: _has_taken(worker, *of))
+
+
+def _has_taken(worker: Registered, connection: Connection, found: Claim) -> bool:
+    """Whether a claim whose COMMIT was not answered has arrived: the worker has its leases."""
+    lock_order(connection, worker.study_id, worker.worker_id)
+    tokens = {lease.trial_id: lease.token for lease in found.leases}
+    return bool(lock_running(connection, tokens, Fence(worker.worker_id, tokens)))
 
 
 def _take_over(
     connection: Connection, study_id: int, n: int, holding: Collection[int], max_attempts: int
 ) -> tuple[list[Lease], tuple[int, ...]]:
-    """Resets up to `n` expired trials; returns their leases, and who was given up instead."""
-    expired = _expired(connection, study_id, holding)
-    lost = [lease for lease in expired if lease.attempt > max_attempts]
-    again = [lease for lease in expired if lease.attempt <= max_attempts][:n]
-    _give_up(connection, lost, max_attempts)
+    """Takes up to `n` expired trials; returns their leases, and who was given up instead."""
+    found = expired(connection, study_id, holding)
+    lost = [lease for lease in found if lease.attempt > max_attempts]
+    again = [lease for lease in found if lease.attempt <= max_attempts][:n]
+    give_up(connection, lost, max_attempts)
     if again:
-        forget_progress(connection, [lease.trial_id for lease in again])
+        forget_half_drawn(connection, [lease.trial_id for lease in again])
     return again, tuple(lease.number for lease in lost)
 
 
-def _expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
-    """Locks the trials whose leases have expired; returns the leases that would follow."""
+def expired(
+    connection: Connection,
+    study_id: int,
+    holding: Collection[int],
+    workers: Sequence[int] | None = None,
+) -> list[Lease]:
+    """Locks the trials whose leases (of these `workers`) have expired; the leases that follow."""
     leases, trials = schema.leases, tables.trials
     past = leases.c.expires_at <= utc_now()
+    if workers is not None:
+        past &= among(leases.c.worker_id, workers)
     numbers = lock(
         connection,
         (trials.c.study_id == study_id)
         & (trials.c.state == TrialState.RUNNING)
         & trials.c.trial_id.in_(select(leases.c.trial_id).where(past))
-        & trials.c.trial_id.not_in(holding),
+        & ~among(trials.c.trial_id, list(holding)),
     )
     if not numbers:
         return []
     # A renewal may have come in between: this statement sees it.
     rows = connection.execute(
         select(leases.c.trial_id, leases.c.token, leases.c.attempt)
-        .where(leases.c.trial_id.in_(numbers), past)
+        .where(among(leases.c.trial_id, list(numbers)), past)
         .order_by(leases.c.trial_id)
         .with_for_update()
     )
     return [Lease(id_, numbers[id_], token + 1, attempt + 1) for id_, token, attempt in rows]
 
 
-def _give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
-    if not lost:
-        return
-    ids = [lease.trial_id for lease in lost]
-    said = {"outcome": "failed", "reason": f"its worker died {attempts} times"}
-    attrs = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for trial_id in ids
-        for key, value in said.items()
-    ]
-    upsert(connection, tables.user_attrs, ("trial_id", "key"), attrs)
-    ended = {"state": TrialState.FAIL, "datetime_complete": tables.now()}
-    trials = tables.trials
-    connection.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(**ended))
-    end_leases(connection, ids)
+def give_up(connection: Connection, lost: Sequence[Lease], attempts: int) -> None:
+    """Ends locked trials on which so many workers have died."""
+    if lost:
+        ids = [lease.trial_id for lease in lost]
+        fail(connection, ids, outcome="failed", reason=f"its worker died {attempts} times")
 
 
 def _counts(connection: Connection, study_id: int) -> dict[TrialState, int]:
@@ -181,7 +191,7 @@ def _waiting(connection: Connection, study_id: int, wanted: float) -> list[Lease
     first = select(trials.c.trial_id).where(waits).order_by(trials.c.trial_id).limit(int(wanted))
     numbers = lock(connection, waits & trials.c.trial_id.in_(first.scalar_subquery()))
     query = select(leases.c.trial_id, leases.c.token, leases.c.attempt)
-    rows = connection.execute(query.where(leases.c.trial_id.in_(numbers)))
+    rows = connection.execute(query.where(among(leases.c.trial_id, list(numbers))))
     before = {row.trial_id: (row.token, row.attempt) for row in rows}
     found = []
     for trial_id, number in numbers.items():
@@ -194,10 +204,11 @@ def _start(connection: Connection, leases: Sequence[Lease]) -> None:
     if not leases:
         return
     trials = tables.trials
+    start = func.coalesce(trials.c.datetime_start, tables.now())  # it stays where a curve goes on
     connection.execute(
         update(trials)
-        .where(trials.c.trial_id.in_([lease.trial_id for lease in leases]))
-        .values(state=TrialState.RUNNING, datetime_start=tables.now())
+        .where(among(trials.c.trial_id, [lease.trial_id for lease in leases]))
+        .values(state=TrialState.RUNNING, datetime_start=start)
     )
 
 
@@ -206,60 +217,58 @@ def _free(connection: Connection, study_id: int, points: Points | None) -> list[
     if points is None:
         return None
     trials, attrs = tables.trials, tables.system_attrs
+    having = trials.join(attrs, attrs.c.trial_id == trials.c.trial_id)
+    source, outcome = with_attr(having, "outcome")
     rows = connection.execute(
-        select(attrs.c.value_json, trials.c.state)
-        .join_from(trials, attrs, attrs.c.trial_id == trials.c.trial_id)
+        select(attrs.c.value_json, trials.c.state, outcome.label("outcome"))
+        .select_from(source)
         .where(trials.c.study_id == study_id, attrs.c.key == points.key)
     )
-    return list(points.free([(json.loads(row.value_json), row.state) for row in rows]))
+    return list(points.free([(json.loads(row.value_json), _has_failed(row)) for row in rows]))
+
+
+def _has_failed(row: Any) -> bool:
+    cancelled = outcome_of(row.state, row.outcome) == CANCELLED
+    return bool(row.state == TrialState.FAIL and not cancelled)
 
 
 def _create(
     connection: Connection,
     study_id: int,
     first: int,
-    wanted: int,
+    wanted: float,
     points: Points | None,
     free: list[int] | None,
 ) -> list[Lease]:
     """Creates trials as Optuna does: a number is the count of the study's trials before."""
     trials = tables.trials
-    wanted = wanted if free is None else min(wanted, len(free))
-    found = []
-    for number in range(first, first + wanted):
-        row = insert(trials).values(
-            number=number, study_id=study_id, state=TrialState.RUNNING, datetime_start=tables.now()
-        )
-        trial_id = connection.execute(row.returning(trials.c.trial_id)).scalar_one()
-        found.append(Lease(trial_id, number, 1, 1))
+    count = max(0, int(wanted if free is None else min(wanted, len(free))))
+    if not count:
+        return []
+    numbers = range(first, first + count)
+    common = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": tables.now()}
+    rows = [{"number": number, **common} for number in numbers]
+    # A higher number has a higher id: the mirror counts on it.
+    new = insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
+    ids = connection.scalars(new, rows).all()
+    found = [Lease(id_, number, 1, 1) for id_, number in zip(ids, numbers, strict=True)]
     if points is not None and free is not None:
-        attrs = [
-            {"trial_id": lease.trial_id, "key": points.key, "value_json": json.dumps(point)}
-            for lease, point in zip(found, free, strict=False)
-        ]
-        upsert(connection, tables.system_attrs, ("trial_id", "key"), attrs)
+        pairs = zip(ids, free, strict=False)
+        upsert(connection, SYSTEM_ATTRS, [(id_, points.key, json.dumps(n)) for id_, n in pairs])
     return found
 
 
 def _write(connection: Connection, worker: Registered, given: Sequence[Lease]) -> None:
     if not given:
         return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    expires = {"expires_at": utc_in(worker.lease_seconds)}
-    rows: list[Mapping[str, Any]] = [
-        {
-            "trial_id": lease.trial_id,
-            "worker_id": worker.worker_id,
-            "token": lease.token,
-            "attempt": lease.attempt,
-            **expires,
-        }
-        for lease in given
-    ]
-    new = dialect.insert(schema.leases).values(rows)
-    names = ("worker_id", "token", "attempt", "expires_at")
-    changed = {name: new.excluded[name] for name in names}
-    connection.execute(new.on_conflict_do_update(index_elements=["trial_id"], set_=changed))
+    leases, claims = schema.leases, schema.claims
+    rows = [(lease.trial_id, worker.worker_id, lease.token, lease.attempt) for lease in given]
+    upsert(connection, LEASES, rows)
+    mine = among(leases.c.trial_id, [lease.trial_id for lease in given])
+    connection.execute(update(leases).where(mine).values(expires_at=utc_in(worker.lease_seconds)))
+    names = ("trial_id", "token", "worker_id")
+    held = select(*(leases.c[name] for name in names), utc_now()).where(mine)
+    connection.execute(insert(claims).from_select([*names, "claimed_at"], held))
 
 
 def _elsewhere(
@@ -274,7 +283,7 @@ def _elsewhere(
             trials.c.study_id == study_id,
             trials.c.state == TrialState.RUNNING,
             leases.c.expires_at.is_not(None),
-            trials.c.trial_id.not_in(mine),
+            ~among(trials.c.trial_id, list(mine)),
         )
     )
     return connection.scalar(query) or 0

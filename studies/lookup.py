@@ -10,6 +10,7 @@ from sqlalchemy import and_, select
 
 from studies import schema, tables
 from studies.errors import UserError
+from studies.standing import Order, order_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,6 +26,7 @@ class Study:
     name: str
     direction: str  # "minimize" or "maximize", of the first objective
     status: str | None  # of the sweep; None: a plain Optuna study
+    order: Order | None  # what its workers are to do; None: a plain Optuna study
     metric: str  # the objective's name; "objective" in a plain Optuna study
 
 
@@ -38,6 +40,9 @@ def list_studies(connection: Connection, name: str | None = None) -> list[Study]
             studies.c.study_name,
             directions.c.direction,
             sweeps.c.status,
+            sweeps.c.control,
+            sweeps.c.control_reason,
+            sweeps.c.control_at,
             sweeps.c.spec,
         )
         .select_from(
@@ -55,6 +60,7 @@ def list_studies(connection: Connection, name: str | None = None) -> list[Study]
             name=row.study_name,
             direction=row.direction.name.lower(),
             status=row.status,
+            order=None if row.control is None else order_of(row),
             metric=(row.spec or {}).get("metric", {}).get("name", "objective"),
         )
         for row in connection.execute(query)

@@ -25,6 +25,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Select, select, union_all
 
 from studies import tables
+from studies.errors import GoneError
+from studies.retrying import retried
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -77,18 +79,19 @@ class Mirror:
     def __init__(self, engine: Engine) -> None:
         if engine.dialect.name == "postgresql":  # by default each statement sees its own snapshot
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        self._engine = engine
+        self.engine = engine
         self._lock = threading.Lock()
         self._studies: dict[int, _Study] = {}
         self._distributions: dict[str, BaseDistribution] = {}
 
+    @retried
     def trials(self, study_id: int) -> list[FrozenTrial]:
         """Every trial of the study as the database has it now, by number: not to be changed.
 
         Raises:
-            KeyError: no such study.
+            GoneError: no such study.
         """
-        with self._lock, self._engine.connect() as connection:
+        with self._lock, self.engine.connect() as connection:
             study = self._studies.get(study_id) or _Study()
             if not self._refresh(connection, study_id, study):
                 study = _Study()
@@ -98,17 +101,18 @@ class Mirror:
                 _require_study(connection, study_id)
             return list(study.trials)
 
+    @retried
     def trial(self, trial_id: int) -> FrozenTrial:
         """One trial as the database has it now: not to be changed.
 
         Raises:
-            KeyError: no such trial.
+            GoneError: no such trial.
         """
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             query = _heads().where(tables.trials.c.trial_id == trial_id)
             head = connection.execute(query).one_or_none()
             if head is None:
-                raise KeyError(f"no trial has the id {trial_id}")
+                raise GoneError(f"no trial has the id {trial_id}")
             known = self._finished(head)
             return known or self._read(connection, [head], [trial_id])[0]
 
@@ -218,7 +222,7 @@ def _heads() -> Select[Any]:
 def _require_study(connection: Connection, study_id: int) -> None:
     studies = tables.studies.c
     if connection.scalar(select(studies.study_id).where(studies.study_id == study_id)) is None:
-        raise KeyError(f"no study has the id {study_id}")
+        raise GoneError(f"no study has the id {study_id}")
 
 
 def _rows(connection: Connection, query: Select[Any]) -> Sequence[Any]:

@@ -17,12 +17,15 @@ from sqlalchemy import Double, Row, cast, func, select
 from studies import rows, schema, tables
 from studies.errors import UserError
 from studies.lookup import Study, find_study, list_studies
+from studies.retrying import retried
+from studies.roster import Worker, held_by, living
 from studies.rows import Curves, TrialRow
-from studies.workers import Worker, find_workers
+from studies.standing import Order
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
+    from studies.schema import Control
     from studies.storage import StudyStorage
 
 
@@ -54,6 +57,8 @@ class StudyStatus:
     last_activity: datetime | None  # a trial's start or end, or a live worker's heartbeat
     seconds: float  # of training, summed over trials
     workers: Sequence[Worker]  # those that live, the oldest first
+    holding: Mapping[int, Sequence[int]]  # numbers of the RUNNING trials by worker, dead ones too
+    order: Order | None  # what the workers are to do; None: a plain Optuna study
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,12 @@ class StudySummary:
     failed: int
     running: int
     waiting: int
+    control: Control | None
     best: float | None  # of the complete trials
     last_activity: datetime | None
 
 
+@retried
 def leaderboard(storage: StudyStorage, study_name: str, top: int | None = None) -> list[TrialRow]:
     """The trials, best first: complete, pruned, running, waiting, diverged, failed, cancelled.
 
@@ -88,6 +95,7 @@ def leaderboard(storage: StudyStorage, study_name: str, top: int | None = None) 
         return rows.fill(connection, study, ranked, every=top is None)
 
 
+@retried
 def trial(storage: StudyStorage, study_name: str, number: int) -> TrialDetail:
     """One trial, with its curves and attributes.
 
@@ -111,6 +119,7 @@ def trial(storage: StudyStorage, study_name: str, number: int) -> TrialDetail:
         )
 
 
+@retried
 def curves(
     storage: StudyStorage, study_name: str, numbers: Collection[int] | None = None
 ) -> dict[int, Curves]:
@@ -128,6 +137,7 @@ def curves(
         return rows.curves(connection, find_study(connection, study_name), numbers)
 
 
+@retried
 def status(storage: StudyStorage, study_name: str) -> StudyStatus:
     """Counts, the best so far, times and the live workers of a study.
 
@@ -138,7 +148,8 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         study = find_study(connection, study_name)
         groups = _groups(connection, study)
         best = _best(connection, study)
-        workers = [each for each in find_workers(connection, study.study_id) if each.alive]
+        holding = held_by(connection, study.study_id)
+        workers = living(connection, study.study_id)
     moments = [group.latest for group in groups] + [each.heartbeat for each in workers]
     return StudyStatus(
         study_id=study.study_id,
@@ -155,9 +166,12 @@ def status(storage: StudyStorage, study_name: str) -> StudyStatus:
         last_activity=max((moment for moment in moments if moment), default=None),
         seconds=sum(group.seconds or 0.0 for group in groups),
         workers=workers,
+        holding=holding,
+        order=study.order,
     )
 
 
+@retried
 def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
     """Who trains each RUNNING trial that has a lease, by the trial's number: `host:pid`."""
     leases, workers, trials = schema.leases.c, schema.workers.c, tables.trials.c
@@ -176,6 +190,7 @@ def trained_by(storage: StudyStorage, study_id: int) -> dict[int, str]:
         return {row.number: f"{row.host}:{row.pid}" for row in connection.execute(query)}
 
 
+@retried
 def studies(storage: StudyStorage) -> list[StudySummary]:
     """Every study of the database with its counts, the oldest first."""
     trials = tables.trials
@@ -206,6 +221,7 @@ def studies(storage: StudyStorage) -> list[StudySummary]:
                 failed=counts.get(TrialState.FAIL, 0),
                 running=counts.get(TrialState.RUNNING, 0),
                 waiting=counts.get(TrialState.WAITING, 0),
+                control=None if study.order is None else study.order.control,
                 best=extremes.get((study.study_id, study.direction)),
                 last_activity=max((group.latest for group in mine if group.latest), default=None),
             )

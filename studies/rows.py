@@ -32,7 +32,10 @@ _OUTCOMES = {
     TrialState.FAIL: "failed",
 }
 _RANKS = ("complete", "pruned", "running", "waiting", "diverged", "failed", "cancelled")
-_ATTRS = ("config", "epochs", "seconds", "origin", "reason", "seed", "diverged_step")
+_ATTRS = (
+    *("config", "epochs", "seconds", "device_seconds", "peak_memory"),
+    *("origin", "reason", "seed", "diverged_step", "last_value", "last_epoch", "retry_of"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,15 @@ class TrialRow:
     config: Mapping[str, Any] | None = None  # the effective configuration, `Config.to_json`
     epochs: int | None = None  # trained, or reported so far
     seconds: float | None = None  # of training
+    device_seconds: float | None = None  # its share of the device's
+    peak_memory: int | None = None  # bytes on the device; None on a CPU
     origin: str | None = None  # "baseline", "enqueued" or "sampled"
     reason: str | None = None
     seed: int | None = None
     diverged_step: int | None = None
+    retry_of: int | None = None  # number of the trial that it trains once more
+    last_value: float | None = None  # of a diverged trial: the last finite objective,
+    last_epoch: int | None = None  # and its epoch
     test: Mapping[str, float] = field(default_factory=dict)  # "test/..." at its last step
 
 

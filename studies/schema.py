@@ -9,7 +9,7 @@ leftover point would become part of another trial's curve.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -44,7 +44,21 @@ metadata = MetaData()
 # failed    the last worker left with an error                           running -> failed
 # Killed workers leave `running`; the next one takes their trials over and it stays `running`.
 Status = Literal["new", "running", "drained", "finished", "failed"]
-STATUSES: tuple[Status, ...] = get_args(Status)
+
+# What the workers of a sweep are to do; each reads it with its heartbeat and in its claims.
+# run     take trials                                     create_sweep; resume: from any other;
+#                                                         `sweeps run`: from stop, cancel
+# pause   end the epoch, hand the trials back, and wait   pause: from run
+# stop    end the epoch, hand the trials back, and leave  stop: from run, pause; so does the
+#                                                         breaker, with a `control_reason`
+# cancel  leave; the trials are given back already        cancel: from any other
+# It says what shall be, and `status` what is: a sweep that is paused stays `running` while workers
+# wait, and one that was stopped is `drained` when the last of them has left.
+Control = Literal["run", "pause", "stop", "cancel"]
+
+# The outcome of a trial that `sweeps cancel` ended. Its state is FAIL, since it holds no place of
+# the budget, but it is no failure: nobody trains it or its grid point again.
+CANCELLED = "cancelled"
 
 _JSON = JSON(none_as_null=True)
 
@@ -77,6 +91,12 @@ sweeps = Table(
     # The sweep's wall clock, by the database's: the time with a worker alive, up to `elapsed_at`.
     Column("elapsed_seconds", Double),
     Column("elapsed_at", DateTime),
+    Column("control", String(16), nullable=False, server_default="run"),
+    Column("control_reason", Text),  # why Sweeplane set it; NULL: a command did
+    Column("control_at", DateTime),
+    # When workers last began: one came and no other lived, or the sweep went on after a stop.
+    # Failures before it are no reason to stop.
+    Column("started_at", DateTime),
 )
 
 # live      its heartbeat is younger than `lease_seconds`                register, renew
@@ -100,6 +120,10 @@ workers = Table(
     Column("lease_seconds", Double, nullable=False),
     Column("heartbeat", DateTime, nullable=False),
     Column("ended", DateTime),
+    # The code that it trains with, which may be newer than that of the sweep's first run.
+    Column("git_commit", String(64)),
+    Column("git_dirty", Boolean),
+    Column("environment", _JSON),  # python, package versions, device
     sqlite_autoincrement=True,  # an id never comes again
 )
 Index("workers_live", workers.c.study_id, workers.c.ended)
@@ -123,12 +147,23 @@ leases = Table(
     Column("token", Integer, nullable=False),
     Column("expires_at", DateTime),  # by the database's clock
     Column("attempt", Integer, nullable=False),
+    Column("ended_at", DateTime),  # of the trial, by the database's clock
 )
 Index(
     "leases_open",
     leases.c.worker_id,
     sqlite_where=leases.c.expires_at.is_not(None),
     postgresql_where=leases.c.expires_at.is_not(None),
+)
+
+# Who held a trial, one row a token: by whose code each attempt was trained.
+claims = Table(
+    "claims",
+    metadata,
+    _trial_id(primary_key=True, autoincrement=False),
+    Column("token", Integer, primary_key=True, autoincrement=False),
+    Column("worker_id", Integer, ForeignKey(workers.c.worker_id, ondelete="CASCADE")),
+    Column("claimed_at", DateTime, nullable=False),
 )
 
 points = Table(
@@ -177,6 +212,7 @@ TRIGGERS = {
             DELETE FROM points WHERE trial_id = OLD.trial_id;
             DELETE FROM exports WHERE trial_id = OLD.trial_id;
             DELETE FROM leases WHERE trial_id = OLD.trial_id;
+            DELETE FROM claims WHERE trial_id = OLD.trial_id;
         END""",
     "sweeplane_study_deleted": """
         CREATE TRIGGER IF NOT EXISTS sweeplane_study_deleted AFTER DELETE ON studies BEGIN

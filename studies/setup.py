@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from studies import migrations, schema
 from studies.database import engine_options, explain, shown, writing
 from studies.errors import NoStudiesError, UserError
+from studies.retrying import opening
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -67,7 +68,7 @@ class Inner:
 
 def open_inner(url: URL) -> Inner:
     """Optuna's storage at `url`, whose tables are there and current."""
-    return Inner(_rdb_storage(url, engine_options(url), current=True))
+    return Inner(_rdb_storage(url, engine_options(url, limits=True), current=True))
 
 
 def _create_optuna_tables(url: URL) -> None:
@@ -97,13 +98,14 @@ def prepare(url: URL, engine: Engine, *, create: bool) -> None:
     deadline = time.monotonic() + RACE_SECONDS
     while True:
         try:
-            _prepare(url, engine, create=create)
+            opening(engine, lambda: _prepare(url, engine, create=create))
             return
         except (DBAPIError, StorageInternalError) as error:
             cause = error if isinstance(error, DBAPIError) else error.__cause__
             if not isinstance(cause, DBAPIError):
                 raise
             raced = any(sign in str(cause.orig).lower() for sign in _RACES)
+            raced = raced or cause.connection_invalidated
             if not raced or time.monotonic() > deadline:
                 raise explain(cause, url) from error
         time.sleep(random.uniform(0.01, 0.2))
@@ -124,6 +126,8 @@ def _prepare(url: URL, engine: Engine, *, create: bool) -> None:
         )
     _create_optuna_tables(url)
     with writing(engine).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         migrations.upgrade(connection)
         if connection.dialect.name == "sqlite":
             for statement in schema.TRIGGERS.values():

@@ -24,6 +24,7 @@ from studies import batches, setup
 from studies.database import check_file, make_engine, parse_url, shown
 from studies.fences import Fence
 from studies.mirror import Mirror
+from studies.retrying import retried
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -74,7 +75,7 @@ class StudyStorage(BaseStorage):
     def __init__(self, url: str, *, create: bool = False) -> None:
         self.url = parse_url(url)
         check_file(self.url, create=create)
-        self.engine = make_engine(self.url)
+        self.engine = make_engine(self.url, limits=True)
         self._mirror = Mirror(self.engine)
         self._optuna: setup.Inner | None = None
         self._lock = threading.Lock()
@@ -142,7 +143,7 @@ class StudyStorage(BaseStorage):
     def hand_back(
         self,
         study_id: int,
-        trial_ids: Collection[int] | None = None,
+        trial_ids: Collection[int],
         fence: Fence | None = None,
     ) -> list[int]:
         """RUNNING trials become WAITING; returns their numbers (`batches.hand_back`)."""
@@ -161,29 +162,37 @@ class StudyStorage(BaseStorage):
             inner.delete_study(study_id)
         self._mirror.forget(study_id)
 
+    @retried
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._write() as inner:
             inner.set_study_user_attr(study_id, key, value)
 
+    @retried
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._write() as inner:
             inner.set_study_system_attr(study_id, key, value)
 
+    @retried
     def get_study_id_from_name(self, study_name: str) -> int:
         return self.inner.get_study_id_from_name(study_name)
 
+    @retried
     def get_study_name_from_id(self, study_id: int) -> str:
         return self.inner.get_study_name_from_id(study_id)
 
+    @retried
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         return self.inner.get_study_directions(study_id)
 
+    @retried
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         return self.inner.get_study_user_attrs(study_id)
 
+    @retried
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         return self.inner.get_study_system_attrs(study_id)
 
+    @retried
     def get_all_studies(self) -> list[FrozenStudy]:
         return self.inner.get_all_studies()
 
@@ -191,6 +200,7 @@ class StudyStorage(BaseStorage):
         with self._write() as inner:
             return inner.create_new_trial(study_id, template_trial)
 
+    @retried
     def set_trial_param(
         self,
         trial_id: int,
@@ -207,20 +217,24 @@ class StudyStorage(BaseStorage):
         with self._write() as inner:
             return inner.set_trial_state_values(trial_id, state, values)
 
+    @retried
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         with self._write() as inner:
             inner.set_trial_intermediate_value(trial_id, step, intermediate_value)
 
+    @retried
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         with self._write() as inner:
             inner.set_trial_user_attr(trial_id, key, value)
 
+    @retried
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         with self._write() as inner:
             inner.set_trial_system_attr(trial_id, key, value)
 
+    @retried
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         return self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from studies import schema, tables
 from studies.database import shown, writing
 from studies.errors import UserError
-from studies.schema import STATUSES, Status, utc_now
+from studies.retrying import retried, transaction
+from studies.schema import Status, utc_now
 
 if TYPE_CHECKING:
     from studies.storage import StudyStorage
@@ -63,23 +64,24 @@ def create_sweep(
     Raises:
         UserError: a study of that name exists.
     """
+
+    def create(connection: Connection) -> int:
+        study_id = _insert_study(connection, name, directions)
+        now = {"created_at": utc_now(), "updated_at": utc_now()}
+        row = insert(schema.sweeps).values(study_id=study_id, status="new", **now, **asdict(record))
+        connection.execute(row)
+        return study_id
+
+    def created(connection: Connection, study_id: int) -> bool:
+        mine = (tables.studies.c.study_id == study_id) & (tables.studies.c.study_name == name)
+        return connection.scalar(select(tables.studies.c.study_id).where(mine)) is not None
+
     try:
-        with writing(storage.engine).begin() as connection:
-            study_id = _insert_study(connection, name, directions)
-            connection.execute(
-                insert(schema.sweeps).values(
-                    study_id=study_id,
-                    status="new",
-                    created_at=utc_now(),
-                    updated_at=utc_now(),
-                    **asdict(record),
-                )
-            )
+        return transaction(storage.engine, create, created)
     except IntegrityError as error:
         raise UserError(
             f"a study '{name}' exists already in {shown(storage.url)}. Give another --name."
         ) from error
-    return study_id
 
 
 def _insert_study(connection: Connection, name: str, directions: Sequence[str]) -> int:
@@ -98,6 +100,7 @@ def _insert_study(connection: Connection, name: str, directions: Sequence[str]) 
     return study_id
 
 
+@retried
 def get_sweep(storage: StudyStorage, name: str) -> Sweep | None:
     """The sweep of the study `name`; None when there is no such study, or a plain Optuna one."""
     query = _sweeps().where(tables.studies.c.study_name == name)
@@ -106,32 +109,7 @@ def get_sweep(storage: StudyStorage, name: str) -> Sweep | None:
     return None if row is None else _sweep(row)
 
 
-def list_sweeps(storage: StudyStorage) -> list[Sweep]:
-    """Every sweep, the oldest first."""
-    with storage.engine.connect() as connection:
-        rows = connection.execute(_sweeps().order_by(schema.sweeps.c.study_id)).all()
-    return [_sweep(row) for row in rows]
-
-
-def set_status(storage: StudyStorage, study_id: int, status: Status) -> None:
-    """Writes where the sweep stands; `studies.schema` says which status follows which.
-
-    Raises:
-        ValueError: no such status.
-        KeyError: no such sweep.
-    """
-    if status not in STATUSES:
-        raise ValueError(f"status is '{status}', not one of {', '.join(STATUSES)}")
-    with writing(storage.engine).begin() as connection:
-        changed = connection.execute(
-            update(schema.sweeps)
-            .where(schema.sweeps.c.study_id == study_id)
-            .values(status=status, updated_at=utc_now())
-        )
-    if changed.rowcount == 0:
-        raise KeyError(f"no sweep has the study id {study_id}")
-
-
+@retried
 def set_spec(storage: StudyStorage, study_id: int, record: SweepRecord) -> None:
     """Writes the sweep file as it reads now: it means the same, but its budget may be another.
 

@@ -15,8 +15,8 @@ from sqlalchemy.pool import NullPool
 from studies import migrations, schema, setup
 from studies.database import check_file, engine_options, explain, make_engine, parse_url, shown
 from studies.errors import NoStudiesError, SweeplaneError, UserError
-from studies.holders import live_holders
 from studies.reading import reading
+from studies.roster import held_studies, in_words
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -123,7 +123,7 @@ def upgrade(storage_url: str) -> tuple[Versions, Versions]:
     try:
         with reading(url) as connection:
             before = read_versions(connection)
-            holders = live_holders(connection)
+            held = held_studies(connection)
     except DBAPIError as error:
         raise explain(error, url) from error
     if before.optuna is None:
@@ -131,9 +131,9 @@ def upgrade(storage_url: str) -> tuple[Versions, Versions]:
     refuse_newer(url, before)
     if before.current:
         return before, before
-    if holders:
+    if held:  # `sweeps stop` would begin the upgrade
         raise UserError(
-            f"storage '{shown(url)}': {holders[0].words()}. An upgrade changes the tables below "
+            f"storage '{shown(url)}': {in_words(held)}. An upgrade changes the tables below "
             "it: stop it there with Ctrl-C first."
         )
     if before.optuna != setup.OPTUNA_HEAD:

@@ -8,10 +8,15 @@ In the order of reading:
     spec/ space/       the sweep file and its search space; config.py: one trial's values
     launch.py plan.py  a study that is ready to run, and its known configurations
     worker.py          one process that works on it; member.py: its heartbeat and signals
-    crew.py            several processes of this machine
-    feed.py            what an engine sees; asking.py, budget.py, samplers.py, cma.py, pruning.py
+    crew.py place.py   several processes of this machine, and the place of each
+    control.py         what pause, resume, stop and cancel mean to such a process
+    feed.py            what an engine sees; asking.py, budget.py, pruning.py, breaker.py
+    outcomes.py        how a trial ends, and what is kept of it
+    resuming.py        trials that go on; checkpoints.py, state_tree.py: their files; keeping.py
+    sampling/          what is tried next
     engines/ tasks/    training, and what is trained
     tracking/          MLflow follows; mlflow_ui.py serves it
+    enqueue.py retry.py                what people put in; stored.py reads their sweep back
     summary.py export.py preview.py    what people take away; cli/ prints it
 
 `Task` is what a user's own factory returns.

@@ -1,20 +1,23 @@
 """Claims trials and gives each a configuration: two transactions, and sampling in between.
 
-Samplers read the study DB through `Drafts`, which holds back what they and Optuna's `Trial` write
-to a trial. It is written at once when all are drawn, under the trials' leases: a worker that was
-paused while it sampled writes nothing to a trial that another has taken over.
+Samplers read the study DB through `Drafts`: one look at it for the whole refill, and what they and
+Optuna's `Trial` write to a trial is held back. It is written at once when all are drawn, under the
+trials' leases: a worker that was paused while it sampled writes nothing to a trial that another has
+taken over. What a refill draws is so all there or not at all; one that a kill cut short is drawn
+anew, to the same values if it is as large.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from studies import Claim, Drawn, Holding, Points, StudyStorage
 from sweeps.config import Config
@@ -22,12 +25,13 @@ from sweeps.config import Config
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that this worker holds, with its configuration."""
+    """A trial that this worker holds, with its configuration and what it has of a curve."""
 
     trial_id: int
     number: int
     origin: str
     config: Config
+    curve: Mapping[int, float]  # epoch -> objective; of a new trial none
 
 
 @dataclass
@@ -38,11 +42,37 @@ class _Draft:
 
 
 class Drafts:
-    """A study DB that keeps what is written to single trials until it is taken."""
+    """A study DB as it was at the last look, and what was written to single trials since.
+
+    That is kept until it is taken; of it, `get_all_trials` shows the parameters.
+    """
 
     def __init__(self, storage: StudyStorage) -> None:
         self._storage = storage
         self._drafts: dict[int, _Draft] = {}
+        self._trials: list[FrozenTrial] = []
+        self._places: dict[int, int] = {}  # by trial id, of the trials being drawn
+
+    def look(self, study_id: int, trial_ids: Collection[int]) -> None:
+        """Read the study's trials, of which `trial_ids` are about to be drawn."""
+        self._trials = self._storage.get_all_trials(study_id, deepcopy=False)
+        self._places = {
+            trial._trial_id: place
+            for place, trial in enumerate(self._trials)
+            if trial._trial_id in trial_ids
+        }
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        trials = [t for t in self._trials if states is None or t.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return copy.deepcopy(self._trials[self._places[trial_id]])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -51,6 +81,11 @@ class Drafts:
         self, trial_id: int, name: str, value: float, distribution: BaseDistribution
     ) -> None:
         self._draft(trial_id).params[name] = (value, distribution)
+        place = self._places[trial_id]
+        trial = copy.copy(self._trials[place])  # the mirror has it too
+        trial.params = {**trial.params, name: distribution.to_external_repr(value)}
+        trial.distributions = {**trial.distributions, name: distribution}
+        self._trials[place] = trial
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._draft(trial_id).user_attrs[key] = value
@@ -73,8 +108,8 @@ class Drafts:
 class Asker:
     """Takes trials of one study for one worker.
 
-    `suggest` draws a trial's configuration through the sampler, `sampler` makes the sampler for a
-    trial's number, `points` are those of a grid.
+    `suggest` draws a trial's configuration through the sampler, `sampler` makes the sampler of a
+    refill, `points` are those of a grid.
     """
 
     def __init__(
@@ -83,7 +118,7 @@ class Asker:
         holding: Holding,
         *,
         suggest: Callable[[optuna.Trial], Config],
-        sampler: Callable[[int], optuna.samplers.BaseSampler],
+        sampler: Callable[[], optuna.samplers.BaseSampler],
         points: Points | None,
         places: float,
     ) -> None:
@@ -100,6 +135,11 @@ class Asker:
         A trial that was lost while it was drawn is in the claim only.
         """
         claim = self._holding.claim(n, places=self._places, points=self._points)
+        if claim.leases:
+            trial_ids = {lease.trial_id for lease in claim.leases}
+            self._drafts.look(self._study._study_id, trial_ids)
+            self._study._thread_local.cached_all_trials = None  # as `study.ask` does
+            self._study.sampler = self._sampler()
         asked = [self._configured(lease.trial_id, lease.number) for lease in claim.leases]
         drawn = self._drafts.take()
         refused = self._storage.draw(drawn, self._holding.fence) if drawn else set()
@@ -108,14 +148,13 @@ class Asker:
         return [each for each in asked if each.trial_id not in refused], claim
 
     def _configured(self, trial_id: int, number: int) -> Asked:
-        frozen = self._storage.get_trial(trial_id)
+        frozen = self._drafts.get_trial(trial_id)
         if "config" in frozen.user_attrs:
             config = Config.from_json(frozen.user_attrs["config"])
-            return Asked(trial_id, number, frozen.user_attrs.get("origin", "sampled"), config)
-        self._study._thread_local.cached_all_trials = None  # as `study.ask` does
-        self._study.sampler = self._sampler(number)
+            origin = frozen.user_attrs.get("origin", "sampled")
+            return Asked(trial_id, number, origin, config, frozen.intermediate_values)
         trial = optuna.Trial(self._study, trial_id)
         config = self._suggest(trial)
         trial.set_user_attr("origin", "sampled")
         trial.set_user_attr("config", config.to_json())
-        return Asked(trial_id, number, "sampled", config)
+        return Asked(trial_id, number, "sampled", config, {})

@@ -18,7 +18,8 @@ class Budget:
     """The limits of one sweep; whichever is met first ends it.
 
     `time` is the sweep's unpaused wall clock in seconds over relaunches, `device_seconds` the
-    trials' training seconds, `target` an objective value that ends the sweep when a trial meets it.
+    trials' shares of their devices' time, `target` an objective value that ends the sweep when a
+    trial meets it.
     """
 
     trials: float = math.inf
@@ -30,13 +31,13 @@ class Budget:
     def met(self, trials: Sequence[FrozenTrial], seconds: float) -> str | None:
         """Return which limit is met, in words, given the study's trials and its wall clock."""
         by_state = [trial.state for trial in trials]
-        trained = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+        used = sum(map(_device_seconds, trials))
         if self.target is not None and any(map(self._hits, trials)):
             return f"target {self.target:g} is reached"
         if sum(map(by_state.count, ENDED)) >= self.trials:
             return f"all {self.trials:.0f} trials have run"
-        if trained >= self.device_seconds:
-            return f"{trained / 3600:.3g} device-hours are used (budget.gpu_hours)"
+        if used >= self.device_seconds:
+            return f"{used / 3600:.3g} device-hours are used (budget.gpu_hours)"
         return self.out_of_time(seconds)
 
     def out_of_time(self, seconds: float) -> str | None:
@@ -48,3 +49,9 @@ class Budget:
             return False
         value: float = trial.values[0]
         return value >= self.target if self.maximize else value <= self.target
+
+
+def _device_seconds(trial: FrozenTrial) -> float:
+    # Trials of before there were device seconds have those of training.
+    seconds: float = trial.user_attrs.get("device_seconds", trial.user_attrs.get("seconds", 0.0))
+    return seconds

@@ -1,7 +1,7 @@
 """`sweeps run --workers N`: N processes of this machine on one study, and who looks after them.
 
-Each is `sweeps worker`, with one thread on a CPU. One that dies is started again after a pause that
-grows; one that ends with an error ends all. SIGINT or SIGTERM here is passed on as SIGINT: each
+Each is `sweeps worker`, with one thread on a CPU, in a place that starts it again when it dies; one
+that ends with an error ends all. SIGINT or SIGTERM here is passed on as SIGINT: each
 worker drains; a second one kills them. When this process is killed, its workers see the end of
 their standard input and drain.
 """
@@ -10,110 +10,32 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import IO, Self
+from typing import Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, SweeplaneError, UserError, queries
+from studies import LEASE_SECONDS, Order, OutOfReachError, UserError, queries
+from studies.retrying import at_most
 from sweeps.config import Config
+from sweeps.control import ended_by, note
 from sweeps.device import resolve_device
+from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
+from sweeps.place import Place
 from sweeps.plan import plan
 from sweeps.progress import Running
-from sweeps.worker import exhausted, make_budget, make_progress
+from sweeps.worker import exhausted, make_budget, make_progress, to_stderr
 
 LOOK_SECONDS = 0.1
 SHOW_SECONDS = 0.5
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
-MOST_DEATHS = 5
-
-
-class Place:
-    """One of the processes: started, watched, and started again."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        self.name, self._command, self._environment = name, command, environment
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        self._deaths, self._next, self._started = 0, 0.0, 0.0
-        self.over = False
-        self.error: SweeplaneError | None = None
-        self.said = ""  # of its last death
-
-    def tend(self, *, drain: bool) -> None:
-        """Start it if it should run, and see whether it has ended."""
-        now = time.monotonic()
-        if self.over:
-            return
-        if self._process is None:
-            self.over = drain
-            if not drain and now >= self._next:
-                self._start()
-        elif (code := self._process.poll()) is not None:
-            self._ended(code, now, drain=drain)
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if there is one."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-
-    def _start(self) -> None:
-        self._started = time.monotonic()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            process_group=0,  # Ctrl-C in a terminal reaches this process alone
-        )
-
-    def _ended(self, code: int, now: float, *, drain: bool) -> None:
-        said = self._last_words()
-        self._process = None
-        if code in (0, 130) or drain:
-            self.over = True
-            return
-        if code in (1, 2) and said.startswith("Error: "):  # a restart would end so too
-            kind = UserError if code == UserError.exit_code else SweeplaneError
-            self.error = kind(said.removeprefix("Error: "))
-            self.over = True
-            return
-        self._deaths = 1 if now - self._started > SETTLED_SECONDS else self._deaths + 1
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        cause = f" ({said})" if said else ""
-        if self._deaths >= MOST_DEATHS:
-            self.error = SweeplaneError(
-                f"{self.name} died {self._deaths} times in a row; the last time it {how}{cause}. "
-                "Mend that and run the same command again: nothing that finished is lost"
-            )
-            self.over = True
-            return
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 1), LONGEST_PAUSE_SECONDS)
-        self._next = now + pause
-        self.said = f"{self.name} {how}{cause}; it is started again in {pause:g} s"
-
-    def _last_words(self) -> str:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._log is not None
-        self._process.stdin.close()
-        self._log.seek(0)
-        text = self._log.read().decode(errors="replace").strip()
-        self._log.close()
-        start = f"\n{text}".rfind("\nError: ")
-        return text[start:] if start >= 0 else text.rpartition("\n")[2][:300]
+REACH_SECONDS = 1.0  # for the study DB to answer: this process must tend the others meanwhile
+OUT_OF_REACH = "the study DB is out of reach; the workers try again"
 
 
 class Crew:
@@ -126,9 +48,12 @@ class Crew:
         changed: Callable[[], None] = lambda: None,
         *,
         lease_seconds: float = LEASE_SECONDS,
+        keeping: Keeping = DEFAULT_KEEPING,
+        warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed = sweep, changed
-        self._lease_seconds = lease_seconds
+        self._lease_seconds, self._keeping = lease_seconds, keeping
+        self._warn, self._warned = warn, set[str]()
         device = resolve_device(sweep.spec.device)
         self._member = Member(
             sweep, device=device, lanes=0, leads=True, lease_seconds=lease_seconds
@@ -150,7 +75,7 @@ class Crew:
         """
         with ExitStack() as stack:
             stack.enter_context(self._member)
-            self._member.beating(lambda _: None, self._drain, self._changed)
+            self._member.beating(lambda _: None, self._drain, self._changed, self._obey)
             self._stack = stack.pop_all()
         return self
 
@@ -159,29 +84,37 @@ class Crew:
 
     @property
     def drained(self) -> bool:
-        """Whether a signal ended the run before the budget was met."""
+        """Whether a signal or a command ended the run before the budget was met."""
         return self._draining
 
     def run(self) -> str:
         """Let the workers train until they end; return why they did.
 
         Raises:
-            SweeplaneError: one ended with an error, or died again and again.
+            SweeplaneError: one ended with an error, or died again and again; or the study was
+                deleted.
         """
-        plan(self._sweep)
         try:
-            with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
-                self._watch()
+            with self._member.present():
+                plan(self._sweep)
+                with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
+                    self._watch()
+                return self._why_ended()
         except BaseException:
             self._member.ending = "failed"
             self._send(signal.SIGKILL)
             raise
+
+    def _why_ended(self) -> str:
+        order = self._member.last_order()
         errors = [place.error for place in self._places if place.error is not None]
+        if order.ends:  # a worker that came too late was refused for that
+            errors = [error for error in errors if not isinstance(error, UserError)]
+            self._draining = True
         if errors:
-            self._member.ending = "failed"
             raise errors[0]
         if self._draining:
-            return "drained by a signal"
+            return ended_by(order)
         self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
         met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
@@ -198,16 +131,32 @@ class Crew:
                 place.tend(drain=stopping)
                 if place.said:
                     self.progress.note, place.said = place.said, ""
+                self._pass_on(place.warnings)
             if time.monotonic() - self._shown >= SHOW_SECONDS:
                 self._show()
             time.sleep(LOOK_SECONDS)
         self._show()
 
+    def _pass_on(self, warnings: Iterable[str]) -> None:
+        """Warn of what workers said, once where several said the same."""
+        for text in warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                self._warn(text)
+
     def _show(self) -> None:
-        """Bring `progress` up to date from the study DB."""
+        """Bring `progress` up to date from the study DB; without it, say that the workers wait."""
         sweep, progress = self._sweep, self.progress
-        trials = sweep.study.get_trials(deepcopy=False)
-        workers = queries.trained_by(sweep.storage, sweep.study_id)
+        try:
+            with at_most(REACH_SECONDS):
+                trials = sweep.study.get_trials(deepcopy=False)
+                workers = queries.trained_by(sweep.storage, sweep.study_id)
+        except OutOfReachError:
+            progress.note = progress.note or OUT_OF_REACH
+            self._shown = time.monotonic()
+            return
+        if progress.note == OUT_OF_REACH:
+            progress.note = ""
         ended = _ended(trials)
         if len(ended) - len(self._before) != progress.outcomes.total():
             self._changed()
@@ -228,6 +177,11 @@ class Crew:
         self._draining = True
         self.progress.note = "draining: each worker ends its epoch and hands its trial back"
 
+    def _obey(self, order: Order) -> None:
+        if order.ends:
+            self._draining = True
+        self.progress.told(note(self._sweep.study.study_name, order))
+
     def _send(self, number: signal.Signals) -> None:
         for place in self._places:
             place.send(number)
@@ -235,8 +189,11 @@ class Crew:
     def _command(self) -> list[str]:
         study, device = self._sweep.study.study_name, self._sweep.spec.device
         lease = ["--lease-seconds", str(self._lease_seconds), "--until-stdin-closes"]
+        folder, every = self._keeping.folder, self._keeping.every
+        kept = ["--checkpoint-every", "none" if every is None else str(every)]
+        kept += [] if folder is None else ["--checkpoints", str(folder)]
         own = [sys.executable, "-m", "sweeps", "worker"]
-        return [*own, "--study", study, "--device", device, *lease]
+        return [*own, "--study", study, "--device", device, *lease, *kept]
 
     def _environment(self, device: str) -> dict[str, str]:
         # The URL may hold a password, which arguments would show to everybody.

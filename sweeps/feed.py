@@ -5,7 +5,7 @@
     finish   one way to end a trial: outcome, value, reason, in one transaction
 
 A non-finite objective never reaches a pruner. A diverged trial is PRUNED with the constraint
-`diverged` = 1, which TPE ranks behind everything feasible.
+`diverged` = 1, from which samplers learn where not to ask (`sweeps.sampling`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from studies import Claim, Finish, Holding, Report, SweeplaneError
+from studies import Claim, Finish, Holding, Order, Report
 from sweeps.asking import Asked, Asker
+from sweeps.breaker import Breaker
 from sweeps.budget import Budget
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
+from sweeps.resuming import Begun, Resuming
 
-FAILURES_IN_A_ROW = 5
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
@@ -50,9 +51,9 @@ class FeedRules:
 class StudyFeed:
     """Feeds one engine from one study.
 
-    `asker` claims and draws trials under the leases of `holding`, `exhausted` says in words that
-    the space has no new point (a grid), `elapsed` is the sweep's wall clock in seconds, and
-    `changed` is called when the study DB has something new.
+    `asker` claims and draws trials under the leases of `holding`, `resuming` keeps their
+    checkpoints, `exhausted` says in words that the space has no new point (a grid), `elapsed` is
+    the sweep's wall clock in seconds, and `changed` is called when the study DB has something new.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class StudyFeed:
         rules: FeedRules,
         *,
         asker: Asker,
+        resuming: Resuming,
         exhausted: Callable[[Sequence[FrozenTrial]], str | None],
         elapsed: Callable[[], float],
         progress: Progress,
@@ -69,16 +71,31 @@ class StudyFeed:
     ) -> None:
         self._study, self._holding, self._rules = study, holding, rules
         self._storage = holding.storage
-        self._asker, self._exhausted = asker, exhausted
+        self._asker, self._resuming, self._exhausted = asker, resuming, exhausted
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
         self._held: dict[int, Held] = {}  # by number
-        self._failures: list[str] = []
-        self._draining = False
+        self._breaker = Breaker(self._storage, study._study_id, study.study_name, rules.failures)
+        self._draining = self._paused = False
         self.ended: str | None = None
 
     def drain(self) -> None:
         """Let running trials end their epoch, hand them back and give out no more."""
         self._draining = True
+
+    def obey(self, order: Order) -> None:
+        """Do what the study says: wait without a trial while it is paused, drain at its end."""
+        self._paused = order.control == "pause"
+        if order.ends:
+            self._draining = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether every trial that is in training is lost."""
+        return bool(self._held) and all(held.stop == LOST for held in self._held.values())
+
+    def abandon(self) -> None:
+        """Forget the trials that an engine was training when it was interrupted."""
+        self._drop(list(self._held))
 
     def lose(self, trial_ids: Collection[int]) -> None:
         """Stop trials that another worker holds by now; nothing more of them is written."""
@@ -89,23 +106,35 @@ class StudyFeed:
     def take(self, n: int) -> list[Trial]:
         """Return trials to start; while others hold all that is left, wait for what they leave."""
         while not self._draining:
+            if self._paused:
+                if self._held:
+                    return []
+                time.sleep(WAIT_SECONDS)
+                continue
             trials = self._study.get_trials(deepcopy=False)
             self.ended = self._rules.budget.met(trials, self._elapsed())
             if self.ended is not None:
                 return []
-            self._refuse_more_failures(trials)
+            self._breaker.refuse_more(trials)
             asked, claim = self._asker.take(n)
-            self._progress.outcomes.update(["failed"] * len(claim.given_up))
-            if asked:
-                return [self._given(each) for each in asked]
+            self._heed(claim)
+            if given := self._given(asked):
+                return given
             if self._held:
                 return []
-            if not claim.leases and not claim.given_up:
+            if claim.order.control == "run" and not claim.leases and not claim.given_up:
                 if not claim.elsewhere:
                     self.ended = self._nothing_left(claim, trials)
                     return []
                 time.sleep(WAIT_SECONDS)
         return []
+
+    def _heed(self, claim: Claim) -> None:
+        if claim.order.control != "run":  # it may be older than what a heartbeat has heard
+            self.obey(claim.order)
+        self._progress.outcomes.update(["failed"] * len(claim.given_up))
+        for number in claim.given_up:
+            self._resuming.end(number, over=True)
 
     def report(self, points: Sequence[Point]) -> set[int]:
         rows = []
@@ -122,6 +151,10 @@ class StudyFeed:
             self._progress.running[point.number].epoch = point.epoch
             self._progress.running[point.number].value = objective
         self._prune(points)
+        for point in points:
+            stop = self._held[point.number].stop
+            if stop in (None, DRAINED):
+                self._resuming.offer(point, leaving=stop == DRAINED)
         self._changed()
         return {point.number for point in points if self._held[point.number].stop is not None}
 
@@ -134,18 +167,25 @@ class StudyFeed:
         tests = [Report(held[o.number].trial_id, o.epochs, None, o.test) for o in ended if o.test]
         if tests:
             self._storage.report(tests, fence)
+        over = set()
         if ended:
             take, maximize = self._rules.take, self._rules.maximize
             rows = [to_finish(o, held[o.number], take=take, maximize=maximize) for o in ended]
             refused = self._storage.finish(rows, fence)
             for outcome, row in zip(ended, rows, strict=True):
                 if row.trial_id not in refused:
+                    over.add(outcome.number)
                     self._count(outcome, row)
-        for outcome in outcomes:
-            self._progress.running.pop(outcome.number, None)
-            self._holding.drop(held.pop(outcome.number).trial_id)
+        self._drop([outcome.number for outcome in outcomes], over)
+        self._breaker.check()
+
+    def _drop(self, numbers: Sequence[int], over: Collection[int] = ()) -> None:
+        """Forget trials; of those that are `over` nothing is kept."""
+        for number in numbers:
+            self._resuming.end(number, over=number in over)
+            self._progress.running.pop(number, None)
+            self._holding.drop(self._held.pop(number).trial_id)
         self._changed()
-        self._break_crash_loop()
 
     def _nothing_left(self, claim: Claim, trials: Sequence[FrozenTrial]) -> str:
         if claim.full:
@@ -155,12 +195,25 @@ class StudyFeed:
             )
         return self._exhausted(trials) or "nothing is left to run"
 
-    def _given(self, asked: Asked) -> Trial:
-        number, config = asked.number, asked.config
-        seeds = self._seeds(number)
-        self._held[number] = Held(asked.trial_id, seeds, prunable=asked.origin != "baseline")
-        self._progress.running[number] = Running(config.title, config.epochs)
-        return Trial(number, config, seeds)
+    def _given(self, asked: Sequence[Asked]) -> list[Trial]:
+        """Return the trials to train, those that were begun before from where they go on."""
+        origins = {each.trial_id: each.origin for each in asked}
+        trials = {
+            each.trial_id: Begun(
+                Trial(each.number, each.config, self._seeds(each.number)), each.curve
+            )
+            for each in asked
+        }
+        given = []
+        for trial_id, begun in self._resuming.begin(trials).items():
+            trial, curve = begun.trial, dict(begun.curve)
+            prunable = origins[trial_id] != "baseline"
+            self._held[trial.number] = Held(trial_id, trial.seeds, prunable, curve)
+            epoch = max(curve, default=0)
+            running = Running(trial.config.title, trial.config.epochs, epoch, curve.get(epoch))
+            self._progress.running[trial.number] = running
+            given.append(trial)
+        return given
 
     def _seeds(self, number: int) -> tuple[int, ...]:
         """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
@@ -170,7 +223,7 @@ class StudyFeed:
         )
 
     def _reason_to_stop(self, point: Point) -> str | None:
-        if self._draining:
+        if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:
@@ -186,7 +239,7 @@ class StudyFeed:
             for point in points
             if not point.diverged
             and point.epoch >= self._rules.min_epochs
-            and self._held[point.number].stop is None
+            and self._held[point.number].stop in (None, DRAINED)
             and self._held[point.number].prunable
         }
         for number in stopped(self._study, self._storage, list(epochs), self._holding.fence):
@@ -200,26 +253,4 @@ class StudyFeed:
         self._progress.outcomes[name] += 1
         if name == "complete" and finish.values:
             self._progress.saw(outcome.number, finish.values[0])
-        if name == "failed":
-            self._failures.append(outcome.error or "")
-        else:
-            self._failures.clear()
-
-    def _refuse_more_failures(self, trials: Sequence[FrozenTrial]) -> None:
-        failed = sum(trial.state == TrialState.FAIL for trial in trials)
-        if failed >= self._rules.failures:
-            raise SweeplaneError(
-                f"{failed} trials of study '{self._study.study_name}' have failed, and "
-                f"budget.failures is {self._rules.failures}. Mend the cause, raise budget.failures "
-                "in the sweep file, and run it again"
-            )
-
-    def _break_crash_loop(self) -> None:
-        last = self._failures[-FAILURES_IN_A_ROW:]
-        if len(last) == FAILURES_IN_A_ROW and len(set(last)) == 1:
-            raise SweeplaneError(
-                f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0]}. "
-                "Mend it and run the same command again; failed trials hold no place of "
-                "budget.trials, only of budget.failures. "
-                f"`sweeps show {self._study.study_name} TRIAL` prints a trial's traceback"
-            )
+        self._breaker.saw(name, outcome.error)

@@ -3,10 +3,14 @@
     complete   trained to its last epoch                          COMPLETE, with its value
     pruned     stopped before: by the pruner or its own clock     PRUNED, `reason`, value so far
     diverged   a loss or the objective was not finite             PRUNED, `reason`,
-               `diverged_step`, the constraint `diverged` = 1, which TPE ranks behind everything
-               feasible; GP and CMA-ES see the worst value
+               `diverged_step`, `last_value` at `last_epoch` (the last finite objective), the
+               constraint `diverged` = 1, from which samplers learn where not to ask
+               (`sweeps.sampling`)
     failed     the trial's own code raised something              FAIL, `reason`, `traceback`
+    cancelled  by `sweeps cancel STUDY TRIAL` (`studies.control`)   FAIL, `reason`; it counts in no
+               budget and is not trained again
 
+Each has `epochs`, `seconds` and `device_seconds` (see `Outcome`), on CUDA `peak_memory` in bytes.
 A drained trial has no outcome: it waits.
 """
 
@@ -17,9 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from studies import Finish
+from studies import CANCELLED, Finish
 from sweeps.engines.base import Ending, Outcome
 
 
@@ -39,8 +43,11 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
     attrs: dict[str, Any] = {
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
+        "device_seconds": outcome.device_seconds,
         "seed": held.seeds[0],
     }
+    if outcome.peak_memory is not None:
+        attrs["peak_memory"] = outcome.peak_memory
     constraint = 0.0
     value = trial_value(held.curve, take=take, maximize=maximize)
     if outcome.ending is Ending.TRAINED:
@@ -52,6 +59,7 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
         state, name = TrialState.PRUNED, "diverged"
         attrs["reason"] = f"non-finite at step {outcome.step}"
         attrs["diverged_step"] = outcome.step
+        attrs |= _last_finite(held.curve)
         constraint, value = 1.0, None
     else:
         state, name, value = TrialState.FAIL, "failed", None
@@ -64,6 +72,19 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
         user_attrs=attrs,
         system_attrs={"constraints:diverged": constraint},
     )
+
+
+def has_failed(trial: FrozenTrial) -> bool:
+    """Return whether the trial has failed; one that `sweeps cancel` ended has not."""
+    cancelled = trial.user_attrs.get("outcome") == CANCELLED
+    return trial.state == TrialState.FAIL and not cancelled
+
+
+def _last_finite(curve: Mapping[int, float]) -> dict[str, float]:
+    finite = [epoch for epoch, value in curve.items() if math.isfinite(value)]
+    if not finite:
+        return {}
+    return {"last_value": curve[max(finite)], "last_epoch": max(finite)}
 
 
 def trial_value(curve: Mapping[int, float], *, take: str, maximize: bool) -> float | None:

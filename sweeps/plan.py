@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
+from studies.retrying import again
 from sweeps.config import Config
+from sweeps.outcomes import has_failed
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -27,10 +29,17 @@ def planned(sweep: OpenSweep) -> list[tuple[str, Config]]:
 def plan(sweep: OpenSweep) -> None:
     """Put the known configurations that the study does not have yet into it, as waiting trials.
 
-    One whose trial failed is put in again. One that lies in the search space carries its sampled
-    values, so that samplers learn from it; one that does not (a default of zero on a log scale, a
-    schedule that is not searched) keeps its effective values only. The caller holds the sweep.
+    One whose trial failed is put in again, one that was cancelled is not. One that lies in the
+    search space carries its sampled values, so that samplers learn from it; one that does not (a
+    default of zero on a log scale, a schedule that is not searched) keeps its effective values
+    only. The caller holds the sweep.
+
+    It is done again as a whole while the study DB is lost, since one added trial cannot be.
     """
+    again(sweep.storage.engine, lambda: _plan(sweep))
+
+
+def _plan(sweep: OpenSweep) -> None:
     study = sweep.study
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -38,7 +47,7 @@ def plan(sweep: OpenSweep) -> None:
     there = Counter(
         _key(trial.user_attrs["origin"], Config.from_json(trial.user_attrs["config"]))
         for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL and "config" in trial.user_attrs
+        if not has_failed(trial) and "config" in trial.user_attrs
     )
     for origin, config in planned(sweep):
         key = _key(origin, config)

@@ -6,6 +6,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+PLACELESS = ("failed", "cancelled")
+"""Outcomes that hold no place of the budget."""
+
 
 @dataclass
 class Running:
@@ -30,6 +33,12 @@ class Progress:
     outcomes: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     note: str = ""
+    _told: str = ""
+
+    def told(self, said: str) -> None:
+        """Note what the study says by now, once: another note may follow it."""
+        if said != self._told:
+            self._told = self.note = said
 
     def saw(self, number: int, value: float) -> None:
         """Note a finished trial's value."""
@@ -39,7 +48,7 @@ class Progress:
     @property
     def done(self) -> int:
         """Trials that hold a place of the budget: complete, pruned, diverged."""
-        ended = sum(n for outcome, n in self.outcomes.items() if outcome != "failed")
+        ended = sum(n for outcome, n in self.outcomes.items() if outcome not in PLACELESS)
         return self.done_before + ended
 
     @property

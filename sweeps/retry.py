@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import StudyStorage, UserError, queries
-from sweeps.samplers import CMA_STATE, GRID_INDEX
+from sweeps.outcomes import has_failed
+from sweeps.sampling import CMA_STATE, GRID_INDEX
 
 RETRY_OF = "retry_of"
 _KEPT = ("config", "origin")
@@ -25,7 +26,7 @@ def failed_trials(storage: StudyStorage, study: str) -> list[int]:
     """
     trials = storage.get_all_trials(queries.status(storage, study).study_id, deepcopy=False)
     retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    failed = [trial.number for trial in trials if trial.state == TrialState.FAIL]
+    failed = [t.number for t in trials if has_failed(t)]
     return [number for number in failed if number not in retried]
 
 

@@ -1,14 +1,15 @@
 """One process that works on a sweep: its place in `workers`, feed, engine, heartbeat, signals.
 
 Any number of them may work on one study, each trial under a lease (`studies.leases`). The first
-SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back, the study keeps its
-place. A second one ends the process at once; another worker, or the next `run`, takes over what it
-left.
+SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back with a checkpoint, the
+study keeps its place. A second one ends the process at once; another worker, or the next `run`,
+takes over what it left.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,19 +18,23 @@ from typing import TYPE_CHECKING, Self
 from optuna.trial import FrozenTrial, TrialState
 
 from optimizers import SCHEDULES
-from studies import LEASE_SECONDS, Points
+from studies import LEASE_SECONDS, Order, Points
 from sweeps.asking import Asker
 from sweeps.budget import Budget
+from sweeps.control import Interrupted, Interruptible, ended_by, note
 from sweeps.device import resolve_device
 from sweeps.engines.base import Objective
 from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
+from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
+from sweeps.outcomes import has_failed
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.samplers import GRID_INDEX, free_of, free_points, make_sampler
+from sweeps.resuming import make_resuming
+from sweeps.sampling import GRID_INDEX, free_of, free_points, make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +42,14 @@ if TYPE_CHECKING:
     import optuna
 
     from sweeps.config import Config
+    from sweeps.engines.base import Engine
     from sweeps.space import Space
     from sweeps.spec import Spec
+
+
+def to_stderr(text: str) -> None:
+    """Print a warning."""
+    print(f"Warning: {text}", file=sys.stderr)  # noqa: T201
 
 
 class Worker:
@@ -47,6 +58,7 @@ class Worker:
     `changed` is called after each report and finish, and now and then for those of others;
     `progress` is there to be looked at from another thread while `run` works. `leads`: this is
     `sweeps run`, of which there is one at a time, and which plans the known configurations.
+    `keeping` says where its checkpoints go, and `warn` is told in a line when they cannot.
     """
 
     def __init__(
@@ -56,8 +68,11 @@ class Worker:
         *,
         leads: bool = True,
         lease_seconds: float = LEASE_SECONDS,
+        keeping: Keeping = DEFAULT_KEEPING,
+        warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed, self._leads = sweep, changed, leads
+        self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
         self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
         self.progress = make_progress(sweep)
@@ -71,7 +86,8 @@ class Worker:
         with ExitStack() as stack:
             stack.enter_context(self._member)
             self._feed = self._make_feed()
-            self._member.beating(self._feed.lose, self._feed.drain, self._changed)
+            feed = self._feed
+            self._member.beating(feed.lose, feed.drain, self._changed, self._obey)
             self._stack = stack.pop_all()
         return self
 
@@ -79,24 +95,40 @@ class Worker:
         self._stack.close()
 
     def run(self) -> str:
-        """Train until the budget is met or a signal drains; return why it ended.
+        """Train until the budget is met, or a signal or a command drains; return why it ended.
 
         Raises:
-            SweeplaneError: trials failed one after the other with one cause.
+            SweeplaneError: trials failed one after the other with one cause, here or elsewhere; or
+                the study was deleted.
         """
         spec = self._sweep.spec
-        if self._leads:
-            plan(self._sweep)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         engine = SerialEngine(self._device, spec.precision, objective)
         try:
-            with draining(self.drain, lambda _: None):
-                engine.run(self._sweep.tasks, self._feed)
+            with self._member.present():
+                if self._leads:
+                    plan(self._sweep)
+                self._train(engine)
+                reason = self._feed.ended or ended_by(self._member.last_order())
         except Exception:
             self._member.ending = "failed"
             raise
         self._member.ending = "drained" if self.drained else "finished"
-        return self._feed.ended or "drained by a signal"
+        return reason
+
+    def _train(self, engine: Engine) -> None:
+        feed = Interruptible(self._feed, lambda: self._feed.idle)
+        with draining(self.drain, lambda _: None), feed.listening():
+            while True:
+                try:
+                    engine.run(self._sweep.tasks, feed)
+                    return
+                except Interrupted:
+                    self._feed.abandon()
+
+    def _obey(self, order: Order) -> None:
+        self._feed.obey(order)
+        self.progress.told(note(self._sweep.study.study_name, order))
 
     def drain(self) -> None:
         """Let the running trial end its epoch, hand it back, and end."""
@@ -105,7 +137,7 @@ class Worker:
 
     @property
     def drained(self) -> bool:
-        """Whether a signal ended the run before the budget was met."""
+        """Whether a signal or a command ended the run before the budget was met."""
         return self._feed.ended is None
 
     def _make_feed(self) -> StudyFeed:
@@ -129,7 +161,7 @@ class Worker:
             sweep.study,
             self._member.holding,
             suggest=partial(_suggest, sweep),
-            sampler=lambda number: make_sampler(spec.method, spec.space, spec.seed, number),
+            sampler=partial(make_sampler, spec.method, spec.space, spec.seed),
             points=_points(sweep),
             places=spec.budget.trials,
         )
@@ -138,6 +170,7 @@ class Worker:
             self._member.holding,
             rules,
             asker=asker,
+            resuming=make_resuming(sweep, self._member.holding, self._keeping, self._warn),
             exhausted=lambda trials: exhausted(sweep, trials),
             elapsed=self._member.elapsed,
             progress=self.progress,
@@ -189,7 +222,7 @@ def exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
     points = sweep.spec.space.size() or 0
     if free_points(points, trials):
         return None
-    held = {t.system_attrs.get(GRID_INDEX) for t in trials if t.state != TrialState.FAIL}
+    held = {t.system_attrs.get(GRID_INDEX) for t in trials if not has_failed(t)}
     failed = points - len(held - {None})
     return f"the grid's {points} points have run" + (f", {failed} failed" if failed else "")
 

@@ -58,6 +58,7 @@ seed: 0
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("sweep.yaml"),
     show_default=True,
+    help="File to write.",
 )
 @click.option("--task", help="Task; see `sweeps tasks`.  [default: digits-mlp]")
 @click.option("--optimizer", help="Optimizers, separated by commas.  [default: adamw,sgd]")

@@ -43,6 +43,17 @@ def live(progress: Progress, metric: str, *, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
+def warnings_after() -> Iterator[list[str]]:
+    """Print the warnings that the body adds after it: they would disturb its live table."""
+    warnings: list[str] = []
+    try:
+        yield warnings
+    finally:
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
+
+
+@contextmanager
 def _lines(progress: Progress, metric: str) -> Iterator[None]:
     said, next_line = "", time.monotonic() + LINE_EVERY_SECONDS
 

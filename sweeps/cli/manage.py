@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweeps.cli import options, render
-from sweeps.cli.results import study_argument
+from sweeps.cli.options import study_argument
 
 if TYPE_CHECKING:
     from studies.deleting import Extent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @study_argument
-@click.argument("values", nargs=-1, metavar="KEY=VALUE...")
+@click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--from-yaml",
     "file",
@@ -62,7 +62,7 @@ def enqueue(
 
 @click.command()
 @study_argument
-@click.argument("trials", nargs=-1, type=click.IntRange(min=0), metavar="TRIAL...")
+@click.argument("trials", nargs=-1, type=click.IntRange(min=0), metavar="[TRIAL]...")
 @click.option("--failed", is_flag=True, help="Every failed trial that is not retried yet.")
 @options.storage
 @options.json_output
@@ -108,9 +108,10 @@ def _say_next(study: str, trial: int, waits: str | None) -> None:
 @study_argument
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.storage
+@options.checkpoints_of("Where the study's checkpoints are")
 @options.json_output
-def delete(study: str, yes: bool, storage: str, as_json: bool) -> None:
-    """Delete STUDY with all its trials, after asking; there is no way back.
+def delete(study: str, yes: bool, storage: str, checkpoints: Path | None, as_json: bool) -> None:
+    """Delete STUDY with all its trials and checkpoints, after asking; there is no way back.
 
     Only whole studies: Optuna numbers trials by their count. MLflow's runs stay.
 
@@ -121,16 +122,28 @@ def delete(study: str, yes: bool, storage: str, as_json: bool) -> None:
     """
     from studies import mask_passwords, open_storage
     from studies.deleting import delete_study, extent
+    from sweeps.keeping import default_folder, remove_study
 
     where = mask_passwords(storage)
     with open_storage(storage, create=False) as store:
         if not yes:
             _confirm(extent(store, study), where)
         gone = delete_study(store, study)
+        folder = checkpoints or default_folder(store.url)
+    removed = 0
+    try:
+        removed = remove_study(folder, gone.name, gone.study_id)
+    except OSError as error:
+        click.echo(f"Warning: checkpoints in {folder} stay: {error}", err=True)
     if as_json:
-        render.echo_json({"deleted": study, "storage": where, "rows": gone.rows})
+        kept = {"folder": str(folder), "removed": removed}
+        found = {"deleted": study, "storage": where, "rows": gone.rows, "checkpoints": kept}
+        render.echo_json(found)
     else:
-        click.echo(f"Deleted study '{study}' with {gone.trials} trials from {where}.")
+        click.echo(
+            f"Deleted study '{study}' with {gone.trials} trials from {where}, and {removed} of its "
+            f"checkpoints from {folder}."
+        )
 
 
 def _confirm(found: Extent, where: str) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
 import click
+
+from studies.timing import LEASE_SECONDS
+from sweeps.durations import seconds_of
+from sweeps.keeping import Every
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_STORAGE = "sqlite:///sweeps.db"
 DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
+study_argument = click.argument("study")
 storage = click.option(
     "--storage",
     metavar="URL",
@@ -25,7 +36,7 @@ top = click.option(
 lease_seconds = click.option(
     "--lease-seconds",
     type=click.FloatRange(min=0.3),
-    default=15.0,
+    default=LEASE_SECONDS,
     show_default=True,
     help="How long a worker may be silent before another takes over its trials.",
 )
@@ -45,3 +56,53 @@ class AutoOrCount(click.ParamType[int | str]):
         if text != "auto" and count < 1:
             self.fail(f"{text!r} is neither auto nor a whole number of 1 or more", param, ctx)
         return count or text
+
+
+class HowOften(click.ParamType[Every | None]):
+    """A time with its unit, a number of epochs, or `none`."""
+
+    name = "often"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Every | None:
+        """Return when a checkpoint is due; None: never."""
+        if value is None or isinstance(value, Every):
+            return value
+        text = str(value)
+        if text == "none":
+            return None
+        if text.isdecimal() and int(text) >= 1:
+            return Every(epochs=int(text))
+        seconds = seconds_of(text)
+        if seconds is None:
+            self.fail(
+                f"{text!r} is none of: a time with its unit (30s, 5m), a whole number of epochs of "
+                "1 or more, none",
+                param,
+                ctx,
+            )
+        return Every(seconds=seconds)
+
+
+def checkpoints_of(what: str) -> Callable[[_Command], _Command]:
+    """Return the option `--checkpoints`, with what the folder is."""
+    return click.option(
+        "--checkpoints",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="SWEEPS_CHECKPOINTS",
+        show_envvar=True,
+        help=f"{what}; default: beside a SQLite file, else ./sweeps-checkpoints.",
+    )
+
+
+checkpoints = checkpoints_of("Checkpoints, for all workers")
+checkpoint_every = click.option(
+    "--checkpoint-every",
+    metavar="WHEN",
+    type=HowOften(),
+    default="30s",
+    show_default=True,
+    help="30s of a trial's training, 5 (epochs), or none.",
+)

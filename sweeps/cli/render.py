@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -15,12 +16,29 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from studies import Worker
+    from studies.rows import TrialRow
+
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def echo_json(value: Any) -> None:
     """Print `value` as JSON, NaN and infinities as the strings "NaN", "Infinity", "-Infinity"."""
     click.echo(json.dumps(safe(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Return nested data with every time as ISO 8601 text."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.isoformat() + "Z" if hasattr(value, "isoformat") else value
+
+
+def worker_json(worker: Worker, trials: Sequence[int]) -> dict[str, Any]:
+    """Return a worker with the numbers of the trials that it holds."""
+    return {**asdict(worker), "trials": list(trials)}
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -42,6 +60,20 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def recorded(row: TrialRow) -> str:
+    """Return what a trial took of its device, and how far a diverged one came; empty: unknown."""
+    parts = []
+    if row.device_seconds is not None:
+        parts.append(f"{duration(row.device_seconds)} of the device")
+    if row.peak_memory is not None:
+        parts.append(f"at most {row.peak_memory / 2**20:,.0f} MiB of its memory")
+    if row.diverged_step is not None:
+        parts.append(f"not finite from step {row.diverged_step} on")
+    if row.last_value is not None:
+        parts.append(f"before it {number(row.last_value)}, at epoch {row.last_epoch}")
+    return "; ".join(parts)
 
 
 def sparkline(values: Sequence[float], width: int = 60, low: float | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`sweeps list | status | show | best | export`: reading the study DB."""
+"""`sweeps show | best | export`: the results in the study DB."""
 
 from __future__ import annotations
 
@@ -9,93 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.cli import options, render
+from sweeps.cli.options import study_argument
+from sweeps.cli.settled import open_settled
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from studies import StudyStorage
-    from studies.queries import StudyStatus
+    from studies import Attempt, StudyStorage
     from studies.rows import TrialRow
-
-study_argument = click.argument("study")
-
-
-@click.command("list")
-@options.storage
-@options.json_output
-def list_studies(storage: str, as_json: bool) -> None:
-    """List the studies of a study DB.
-
-    \b
-    Examples:
-      sweeps list
-      sweeps list --storage sqlite:///other.db --json
-    """
-    from studies import open_storage, queries
-
-    with open_storage(storage, create=False) as store:
-        found = queries.studies(store)
-    if as_json:
-        render.echo_json([_plain(asdict(study)) for study in found])
-        return
-    names = "study status trials> complete> pruned> failed> best>"
-    columns = [*names.split(), "last (UTC)"]
-    rows = [
-        (
-            s.name,
-            s.status,
-            s.trials,
-            s.complete,
-            s.pruned,
-            s.failed,
-            s.best,
-            _moment(s.last_activity),
-        )
-        for s in found
-    ]
-    render.console().print(render.table(columns, rows))
-
-
-@click.command()
-@study_argument
-@options.top
-@options.storage
-@options.json_output
-def status(study: str, top: int, storage: str, as_json: bool) -> None:
-    """Show how far STUDY is: counts, best so far, and its leaderboard.
-
-    \b
-    Examples:
-      sweeps status digits
-      sweeps status digits --top 3 --json
-    """
-    from studies import open_storage, queries
-
-    with open_storage(storage, create=False) as store:
-        now = queries.status(store, study)
-        if as_json:
-            rows = queries.leaderboard(store, study, top=top)
-            render.echo_json({**_plain(asdict(now)), "leaderboard": [row_json(r) for r in rows]})
-            return
-        counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(now.outcomes.items()))
-        click.echo(
-            f"{now.name}: {now.status or 'a plain Optuna study'}, {_workers(now)}\n"
-            f"{now.trials} trials: {counts or 'none ended'}, {now.running} running, "
-            f"{now.waiting} waiting; {render.duration(now.seconds)} of training"
-        )
-        if now.best is not None:
-            click.echo(f"best {now.metric}: {render.number(now.best[1])} (trial {now.best[0]})")
-        render.console().print(leaderboard_table(store, study, top))
-
-
-def _workers(now: StudyStatus) -> str:
-    if not now.workers:
-        gone = now.status == "running"
-        return (
-            "run by a process which is gone; `sweeps run` takes over" if gone else "nobody runs it"
-        )
-    named = [f"process {w.process.pid} on {w.process.host}" for w in now.workers]
-    return f"run by {', '.join(named)}"
 
 
 @click.command()
@@ -111,33 +32,51 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
       sweeps show digits 17
       sweeps show digits 17 --json
     """
-    from studies import open_storage, queries
+    from studies import attempts, queries
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         found = queries.trial(store, study, trial)
+        trained = attempts(store, study, trial).get(trial, [])
     if as_json:
-        retry = {"retry_of": found.user_attrs.get("retry_of")}
-        render.echo_json({**row_json(found.row), **retry, "curves": dict(found.curves)})
+        code = [render.plain(asdict(attempt)) for attempt in trained]
+        more = {"seed": found.row.seed, "traceback": found.user_attrs.get("traceback")}
+        curves = dict(found.curves)
+        render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
     row = found.row
-    click.echo(
-        f"{study}, trial {row.number}: {row.outcome}" + (f", {row.reason}" if row.reason else "")
-    )
-    if "retry_of" in found.user_attrs:
-        click.echo(f"a retry of trial {found.user_attrs['retry_of']}")
+    click.echo(", ".join(filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))))
+    if row.retry_of is not None:
+        click.echo(f"a retry of trial {row.retry_of}")
     click.echo(
         f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} epochs in "
         f"{render.duration(row.seconds)}; value {render.number(row.value)}"
     )
+    for attempt in trained:
+        click.echo(f"trained by {_trained_by(attempt)}")
+    if recorded := render.recorded(row):
+        click.echo(recorded)
     screen = render.console()
     screen.print(render.table(["knob", "value>"], row_params(row).items()))
-    curves = [
+    lines = [
         (name, render.sparkline([value for _, value in curve]), curve[0][1], curve[-1][1])
         for name, curve in sorted(found.curves.items())
     ]
-    screen.print(render.table(["curve", "", "first>", "last>"], curves))
+    screen.print(render.table(["curve", "", "first>", "last>"], lines))
     if "traceback" in found.user_attrs:
         click.echo(found.user_attrs["traceback"])
+
+
+def _trained_by(attempt: Attempt) -> str:
+    """Return who took a trial, with what code and packages."""
+    facts = attempt.environment or {}
+    packages = facts.get("packages", {})
+    changed = " with changes" if attempt.git_dirty else ""
+    code = f"commit {attempt.git_commit[:12]}{changed}" if attempt.git_commit else "no git commit"
+    versions = [f"{name} {packages[name]}" for name in ("sweeplane", "torch") if name in packages]
+    where = [attempt.device, *([facts["device_name"]] if "device_name" in facts else [])]
+    since = f"{attempt.claimed_at:%Y-%m-%d %H:%M:%S} UTC"
+    who = f"{attempt.host}:{attempt.pid} on {' '.join(where)}"
+    return f"{who} from {since}; {code}; {', '.join(versions)}"
 
 
 @click.command()
@@ -152,11 +91,11 @@ def best(study: str, storage: str, as_json: bool) -> None:
       sweeps best digits
       sweeps best digits --json
     """
-    from studies import UserError, open_storage
+    from studies import UserError
     from sweeps.config import Config
     from sweeps.summary import best_row, objective, paste
 
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         judged, row = objective(store, study), best_row(store, study)
         if row is None:
             raise UserError(
@@ -180,6 +119,7 @@ def best(study: str, storage: str, as_json: bool) -> None:
     type=click.Choice(["csv", "json", "parquet"]),
     default="json",
     show_default=True,
+    help="What to write.",
 )
 @click.option(
     "--output",
@@ -197,12 +137,11 @@ def export(study: str, form: str, output: Path | None, storage: str) -> None:
       sweeps export digits | python -m json.tool | less
       sweeps export digits --format parquet -o digits.parquet
     """
-    from studies import open_storage
     from sweeps.export import write
 
     if form == "parquet" and output is None:
         raise click.UsageError("parquet is not text: give a file with --output")
-    with open_storage(storage, create=False) as store:
+    with open_settled(storage) as store:
         write(store, study, form, output)
     if output is not None:
         click.echo(f"Wrote {output}", err=True)
@@ -223,9 +162,11 @@ def leaderboard_table(storage: StudyStorage, study: str, top: int) -> Table:
     varying = [n for n in names if len({repr(each.get(n)) for each in params}) > 1]
     shown = {*names} - ({"average"} - {*varying})
     heads = [name for name in ("optimizer", "schedule", "average") if name in shown]
+    retried = any(row.retry_of is not None for row in rows)
     cells = [
         (
             f"{row.number}{'*' if row.origin == 'baseline' else ''}",
+            *([row.retry_of] if retried else []),
             row.outcome,
             row.value,
             *(row.test.get(name) for name in tests),
@@ -238,7 +179,9 @@ def leaderboard_table(storage: StudyStorage, study: str, top: int) -> Table:
         )
         for row, each in zip(rows, params, strict=True)
     ]
-    columns = ["trial>", "outcome", f"{metric}>", *(f"{test}>" for test in tests), *heads, "knobs"]
+    links = ["retry of>"] if retried else []
+    measured = [f"{name}>" for name in (metric, *tests)]
+    columns = ["trial>", *links, "outcome", *measured, *heads, "knobs"]
     note = "   (* your baseline)" if any(row.origin == "baseline" for row in rows) else ""
     return render.table(columns, cells, f"Leaderboard, best first{note}")
 
@@ -252,17 +195,10 @@ def row_params(row: TrialRow) -> dict[str, Any]:
 
 def row_json(row: TrialRow) -> dict[str, Any]:
     """Return one trial as JSON-able data, without its curves."""
-    return {
-        "number": row.number,
-        "outcome": row.outcome,
-        "origin": row.origin,
-        "params": row_params(row),
-        "value": row.value,
-        "epochs": row.epochs,
-        "seconds": row.seconds,
-        "reason": row.reason,
-        "test": dict(row.test),
-    }
+    names = "number outcome origin value epochs seconds device_seconds peak_memory reason"
+    names += " diverged_step last_value last_epoch retry_of"
+    plain = {name: getattr(row, name) for name in names.split()}
+    return {**plain, "params": row_params(row), "test": dict(row.test)}
 
 
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
@@ -281,16 +217,3 @@ def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
         code = python_code(config, objective(storage, study))
         found |= {"python": code, "yaml": yaml_text(config)}
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Return nested data with every time as ISO 8601 text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.isoformat() + "Z" if hasattr(value, "isoformat") else value
-
-
-def _moment(when: Any) -> str:
-    return "-" if when is None else when.strftime("%Y-%m-%d %H:%M")

@@ -14,6 +14,7 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.worker import DRAINED_EXIT_CODE
+from sweeps.keeping import Every, Keeping
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     help="Processes on this machine, or auto (1); default: the file's.",
 )
 @options.lease_seconds
+@options.checkpoints
+@options.checkpoint_every
 @options.json_output
 def run(
     file: Path,
@@ -53,19 +56,23 @@ def run(
     device: str | None,
     workers: int | str | None,
     lease_seconds: float,
+    checkpoints: Path | None,
+    checkpoint_every: Every | None,
     as_json: bool,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
 
     Ctrl-C drains: the current epoch ends, the trial is handed back, and the same command goes on
-    later. Nothing that finished is lost by a kill either. More workers may join from elsewhere:
-    `sweeps worker`.
+    later, with the next epoch. Nothing that finished is lost by a kill either, and a trial that was
+    cut short goes on from its checkpoint. More workers may join from elsewhere: `sweeps worker`.
+    Exit code 130: it was stopped before its end, by Ctrl-C, `sweeps stop` or `sweeps cancel`.
 
     \b
     Examples:
       sweeps run sweep.yaml
       sweeps run sweep.yaml --name second-try --device cpu
       sweeps run sweep.yaml --workers 4
+      sweeps run sweep.yaml --checkpoint-every 5m
       sweeps run sweep.yaml --tracking none --json > result.json
     """
     # What the user's own code prints must not stand in the JSON.
@@ -75,7 +82,8 @@ def run(
         sweep, where = _open(file, name, storage, tracking, asked)
     with sweep.storage:
         with users:
-            reason, drained = _train(sweep, where, lease_seconds, quiet=as_json)
+            kept = Keeping(checkpoints, checkpoint_every)
+            reason, drained = _train(sweep, where, lease_seconds, kept, quiet=as_json)
         _summary(sweep, reason, where, as_json=as_json)
     if drained:
         sys.exit(DRAINED_EXIT_CODE)
@@ -103,41 +111,37 @@ def _open(
 
 
 def _train(
-    sweep: OpenSweep, tracking: str, lease_seconds: float, *, quiet: bool
+    sweep: OpenSweep, tracking: str, lease_seconds: float, keeping: Keeping, *, quiet: bool
 ) -> tuple[str, bool]:
-    from sweeps.cli.live import live
+    from sweeps.cli.live import live, warnings_after
     from sweeps.cli.worker import use_one_thread
     from sweeps.crew import Crew
     from sweeps.tracking import Follower
     from sweeps.worker import Worker
 
     use_one_thread()
-    follower = None
-    warnings: list[str] = []  # shown after the live table, which they would disturb
-    if tracking != "none":
+    with warnings_after() as warnings:
         name = sweep.study.study_name
-        follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
-    changed = follower.wake if follower else lambda: None
-    count = sweep.spec.workers
-    worker: Worker | Crew
-    if isinstance(count, int) and count > 1:
-        worker = Crew(sweep, count, changed, lease_seconds=lease_seconds)
-    else:
-        worker = Worker(sweep, changed, lease_seconds=lease_seconds)
-    if not quiet:
-        verb = "created" if sweep.created else "resumed"
-        click.echo(f"Study '{sweep.study.study_name}' {verb} in {sweep.storage}")
-    try:
-        with worker:
-            if follower:
-                follower.start()
-            with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
-                reason = worker.run()
-    finally:
-        interrupted = follower is not None and _interrupted(follower.close)
-        for warning in warnings:
-            click.echo(f"Warning: {warning}", err=True)
-    return reason, worker.drained or interrupted
+        follower = None
+        if tracking != "none":
+            follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
+        changed = follower.wake if follower else lambda: None
+        own: dict[str, Any] = {"lease_seconds": lease_seconds, "keeping": keeping}
+        own["warn"] = warnings.append
+        count = sweep.spec.workers if isinstance(sweep.spec.workers, int) else 1  # not "auto"
+        worker = Worker(sweep, changed, **own) if count == 1 else Crew(sweep, count, changed, **own)
+        if not quiet:
+            verb = "created" if sweep.created else "resumed"
+            click.echo(f"Study '{name}' {verb} in {sweep.storage}")
+        try:
+            with worker:
+                if follower:
+                    follower.start()
+                with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
+                    reason = worker.run()
+        finally:
+            interrupted = follower is not None and _interrupted(follower.close)
+        return reason, worker.drained or interrupted
 
 
 def _interrupted(close: Callable[[], object]) -> bool:

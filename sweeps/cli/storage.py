@@ -116,7 +116,8 @@ def copy(source: str, target: str, force: bool, as_json: bool) -> None:
 
     Each table has the same number of rows and the same checksum on both sides before the copy is
     there; after a failure TO is as it was. With --force the copy is FROM at one moment, with the
-    trials that ran then RUNNING; FROM is never changed.
+    trials that ran then RUNNING; FROM is never changed. Checkpoints stay where they are: to go on
+    from them in TO, give that folder with --checkpoints.
 
     \b
     Examples:

@@ -18,7 +18,13 @@ from sweeps.cli.options import DEFAULT_TRACKING
     help="MLflow's tracking store.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5000,
+    show_default=True,
+    help="Port to listen on; if it is taken, a free one.",
+)
 @click.option("--open/--no-open", "open_browser", default=False, help="Open a browser on it.")
 def ui(tracking: str, host: str, port: int, open_browser: bool) -> None:
     """Serve MLflow's UI on this machine until Ctrl-C, and print its address.

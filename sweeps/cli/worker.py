@@ -6,11 +6,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli import options
+from sweeps.keeping import Every, Keeping
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
@@ -23,6 +26,8 @@ DRAINED_EXIT_CODE = 130
 @options.storage
 @click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
 @options.lease_seconds
+@options.checkpoints
+@options.checkpoint_every
 @click.option(
     "--until-stdin-closes",
     "until_eof",
@@ -31,34 +36,52 @@ DRAINED_EXIT_CODE = 130
     help="Drain at the end of standard input: `sweeps run --workers` holds the other end.",
 )
 def worker(
-    study: str, storage: str, device: str | None, lease_seconds: float, until_eof: bool
+    study: str,
+    storage: str,
+    device: str | None,
+    lease_seconds: float,
+    checkpoints: Path | None,
+    checkpoint_every: Every | None,
+    until_eof: bool,
 ) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
 
     The sweep file's text comes from the study DB, its task from the file's folder. Any number of
-    workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Trials
-    reach MLflow by `sweeps run`.
+    workers may join, from any machine that reaches the study DB; Ctrl-C drains this one. Give all
+    of them one --checkpoints folder, so that each can go on with what another left. Trials reach
+    MLflow by `sweeps run`. Exit code 130: it was stopped before the end, by Ctrl-C, `sweeps stop`
+    or `sweeps cancel`.
 
     \b
     Examples:
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
+      sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
     """
-    from sweeps.cli.live import live
-    from sweeps.worker import Worker
-
-    sweep = _open(study, storage, device)
+    sweep = _open(study, storage, device, known=until_eof)
     use_one_thread()
+    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
     with sweep.storage:
         click.echo(f"Joined study '{study}' in {sweep.storage}")
-        with Worker(sweep, leads=False, lease_seconds=lease_seconds) as working:
-            if until_eof:
-                threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
-            with live(working.progress, sweep.spec.metric.name, quiet=False):
-                reason = working.run()
+        reason, drained = _train(sweep, own, until_eof=until_eof)
     click.echo(f"Ended: {reason}.")
-    if working.drained:
+    if drained:
         sys.exit(DRAINED_EXIT_CODE)
+
+
+def _train(sweep: OpenSweep, own: dict[str, Any], *, until_eof: bool) -> tuple[str, bool]:
+    from sweeps.cli.live import live, warnings_after
+    from sweeps.worker import Worker
+
+    with (
+        warnings_after() as warnings,
+        Worker(sweep, leads=False, warn=warnings.append, **own) as working,
+    ):
+        if until_eof:
+            threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
+        with live(working.progress, sweep.spec.metric.name, quiet=False):
+            reason = working.run()
+        return reason, working.drained
 
 
 def use_one_thread() -> None:
@@ -69,19 +92,24 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)  # for a small model, more threads only wait for each other
 
 
-def _open(study: str, storage: str, device: str | None) -> OpenSweep:
-    from studies import open_storage
+def _open(study: str, storage: str, device: str | None, *, known: bool) -> OpenSweep:
+    """Open a study; `known`: its study DB was reached before, so it is waited for."""
+    from studies import open_storage, retrying
     from sweeps.launch import open_sweep
     from sweeps.stored import stored_spec, sweep_of
 
-    with open_storage(storage, create=False) as store:
-        spec = stored_spec(sweep_of(store, study))
-    if device:
-        spec = spec.model_copy(update={"device": device})
-    return open_sweep(spec, storage, study)
+    with retrying.known() if known else nullcontext():
+        with open_storage(storage, create=False) as store:
+            spec = stored_spec(sweep_of(store, study))
+        if device:
+            spec = spec.model_copy(update={"device": device})
+        return open_sweep(spec, storage, study)
 
 
 def _drain_at_eof(drain: Callable[[], None]) -> None:
+    from studies.retrying import hurry
+
     while os.read(0, 1024):  # not sys.stdin: a thread that waits in it cannot be ended
         pass
+    hurry()
     drain()

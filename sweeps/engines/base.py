@@ -6,6 +6,9 @@
 
 An engine that was told to stop a trial ends it with `STOPPED`, unless it was the last epoch: then
 the trial is trained. The feed knows why it said so (pruned, out of time, draining).
+
+A point offers the trial's `State`, and the feed takes it when it is due. A trial that comes with
+one as its `start` goes on from there, in this process or another, and its curve is the same.
 """
 
 from __future__ import annotations
@@ -29,12 +32,34 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class State:
+    """A trial at the end of `epoch`, as much of it as goes on.
+
+    `replicas` has one tree a repeat: dicts with the keys `model`, `optimizer`, `schedule` and
+    `average`, of the `state_dict`s of the modules and classes that the configuration names, made of
+    dicts, lists, tuples, numbers, text and tensors. There is no state of random generators: every
+    epoch seeds them from (seed, epoch). `seconds`, `device_seconds` and `peak_memory` are the
+    outcome's so far.
+    """
+
+    epoch: int
+    seconds: float
+    device_seconds: float
+    peak_memory: int | None
+    replicas: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Trial:
-    """One configuration to train; `seeds` has one entry a repeat, whose curves are averaged."""
+    """One configuration to train; `seeds` has one entry a repeat, whose curves are averaged.
+
+    `start`: what it goes on from; None: from its first epoch.
+    """
 
     number: int
     config: Config
     seeds: tuple[int, ...]
+    start: State | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +67,8 @@ class Point:
     """One evaluation of one trial at the end of `epoch` (from 1); `seconds` of training so far.
 
     `diverged`: a loss or the objective is not finite. Another metric may be NaN (a recall without
-    a positive example) and is data like any other.
+    a positive example) and is data like any other. `state` gives the trial's state, until `report`
+    returns; None where nothing goes on (the last epoch, a divergence).
     """
 
     number: int
@@ -50,6 +76,7 @@ class Point:
     values: Mapping[str, float]
     seconds: float
     diverged: bool = False
+    state: Callable[[], State] | None = None
 
 
 class Ending(Enum):
@@ -67,12 +94,19 @@ class Outcome:
 
     `step`, when diverged: the optimizer update (from 1) with the first non-finite training loss,
     or the epoch's last one, when only the evaluation after it was not finite.
+
+    `seconds` are those of the trial's own code (building, training, evaluation), `device_seconds`
+    its share of the device's time from its start to its end: all of it where it is alone. Both add
+    up over the attempts that it went on from. `peak_memory`: the most bytes in use on the device
+    while it was there; None on a CPU, where the process's memory is not the trial's.
     """
 
     number: int
     ending: Ending
     epochs: int
     seconds: float
+    device_seconds: float
+    peak_memory: int | None = None
     test: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
     error: str | None = None
@@ -97,7 +131,11 @@ Tasks = Callable[[Mapping[str, Any]], "Task"]
 
 
 class Engine(Protocol):
-    """Trains what the feed gives until it gives no more."""
+    """Trains what the feed gives until it gives no more.
+
+    While it trains, a `BaseException` may end it: what it held is not its own any more. It is run
+    again then, for other trials.
+    """
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         """Train until `feed.take` returns nothing, each trial on the task of its arguments."""

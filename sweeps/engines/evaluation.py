@@ -6,7 +6,7 @@ an average are means over batches, so they must not be sorted, nor some smaller 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,15 @@ class Averaged:
         self._calibrated = (
             0  # the weights averaged when BatchNorm's statistics were last worked out
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average, and of how many weights BatchNorm's statistics are."""
+        return {"weights": self.weights.state_dict(), "calibrated": self._calibrated}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of the same average and model."""
+        self.weights.load_state_dict(state["weights"])
+        self._calibrated = state["calibrated"]
 
     @contextmanager
     def judged(self, batches: Batches) -> Iterator[None]:

@@ -15,18 +15,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar
 
 import torch
-from torch import Tensor, nn
 
-from optimizers import SCHEDULES, build_optimizer, build_scheduler
-from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, Tasks, Trial
-from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
+from studies.errors import UserError
+from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.replica import Data, Replica
 from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
-from sweeps.tasks.task import Task
 
 _T = TypeVar("_T")
 
@@ -42,7 +39,7 @@ class SerialEngine:
         self._dtype = torch.float64 if precision == "float64" else torch.float32
         self._autocast = precision == "bf16"
         self._objective = objective
-        self._data: _Data | None = None
+        self._data: Data | None = None
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         # torch's first optimizer imports its compiler (0.9 s), which is not the first trial's time
@@ -52,31 +49,34 @@ class SerialEngine:
                 feed.finish([self._train(tasks, trial, feed)])
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
-        guard = _Guard()
-        end = partial(Outcome, trial.number)
-        epoch = 0
+        meter = _Meter(self._device, trial.start)
+        first = trial.start.epoch + 1 if trial.start else 1
+        epoch = first - 1
+
+        def end(ending: Ending, **more: Any) -> Outcome:
+            return Outcome(trial.number, ending, epoch, **meter.used(), **more)
+
         try:
-            data = guard(partial(self._open, tasks, trial))
-            replicas = guard(lambda: [self._replica(data, trial, seed) for seed in trial.seeds])
-            for epoch in range(1, trial.config.epochs + 1):
-                values = guard(partial(_epoch, replicas, epoch, data.valid))
-                diverged = self._diverged(values)
-                point = Point(trial.number, epoch, values, guard.seconds, diverged)
+            data = meter(partial(self._open, tasks, trial))
+            replicas = meter(partial(self._replicas, data, trial))
+            for epoch in range(first, trial.config.epochs + 1):
+                values = meter(partial(_epoch, replicas, epoch, data.valid))
+                diverged, last = self._diverged(values), epoch == trial.config.epochs
+                state = None if diverged or last else partial(_state, replicas, epoch, meter)
+                point = Point(trial.number, epoch, values, meter.seconds, diverged, state)
                 stop = trial.number in feed.report([point])
                 if diverged:
                     step = min(replica.last_step for replica in replicas)
-                    return end(Ending.DIVERGED, epoch, guard.seconds, step=step)
-                if stop and epoch < trial.config.epochs:
-                    return end(Ending.STOPPED, epoch, guard.seconds)
+                    return end(Ending.DIVERGED, step=step)
+                if stop and not last:
+                    return end(Ending.STOPPED)
             measured = {}
             if data.test is not None:
-                measured = guard(partial(_test, replicas, data.test))
-            return end(Ending.TRAINED, epoch, guard.seconds, test=measured)
+                measured = meter(partial(_test, replicas, data.test))
+            return end(Ending.TRAINED, test=measured)
         except _TrialError as failure:
             return end(
                 Ending.FAILED,
-                epoch,
-                guard.seconds,
                 error=traceback.format_exception_only(failure.cause)[-1].strip(),
                 traceback="".join(traceback.format_exception(failure.cause)),
             )
@@ -85,151 +85,30 @@ class SerialEngine:
         judged = ("train/loss", "valid/loss", self._objective.name)
         return not all(math.isfinite(values[name]) for name in judged)
 
-    def _open(self, tasks: Tasks, trial: Trial) -> _Data:
+    def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; its tensors stay there for the next trial."""
         task = tasks(trial.config.task_args)
         if self._data is None or self._data.task is not task:
             place = partial(open_split, device=self._device, dtype=self._dtype)
             test = None if task.test is None else place("test", task.test)
-            self._data = _Data(task, place("train", task.train), place("valid", task.valid), test)
+            self._data = Data(task, place("train", task.train), place("valid", task.valid), test)
         return self._data
 
-    def _replica(self, data: _Data, trial: Trial, seed: int) -> _Replica:
+    def _replicas(self, data: Data, trial: Trial) -> list[Replica]:
+        replicas = [self._replica(data, trial, seed) for seed in trial.seeds]
+        if trial.start is not None:
+            _load(replicas, trial.start)
+        return replicas
+
+    def _replica(self, data: Data, trial: Trial, seed: int) -> Replica:
         seed_everything(epoch_seed(seed, 0))
         model = data.task.model().to(self._device, self._dtype)
-        return _Replica(data, trial, seed, model, self._context, self._objective)
+        return Replica(data, trial, seed, model, self._context, self._objective)
 
     def _context(self) -> AbstractContextManager[object]:
         if self._autocast:
             return torch.autocast(self._device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-@dataclass(frozen=True)
-class _Data:
-    """A task, its data on the device."""
-
-    task: Task
-    train: Split
-    valid: Split
-    test: Split | None
-
-
-class _Replica:
-    """One model of a trial, its optimizer, its schedule and its average."""
-
-    def __init__(
-        self,
-        data: _Data,
-        trial: Trial,
-        seed: int,
-        model: nn.Module,
-        context: Callable[[], AbstractContextManager[object]],
-        objective: Objective,
-    ) -> None:
-        config = trial.config
-        self._task, self._train, self._seed = data.task, data.train, seed
-        self._batch_size = config.batch_size
-        self._model, self._context, self._objective = model, context, objective
-        self._optimizer = build_optimizer(
-            config.optimizer, model.parameters(), config.hypers, config.switches
-        )
-        if has_modes(self._optimizer):
-            cast(Any, self._optimizer).train()
-        self._steps = data.train.steps(config.batch_size)
-        total = self._steps * config.epochs
-        self._average: Averaged | None = None
-        if config.average != "none":
-            self._average = Averaged(model, config, total, context)
-        self._scheduler = build_scheduler(
-            config.schedule,
-            self._optimizer,
-            total,
-            config.schedule_hypers,
-            maximize=objective.maximize,
-            average=self._average.weights if self._average else None,
-        )
-        self._feedback = SCHEDULES[config.schedule].feedback
-        self._epoch_seed = 0  # of the present epoch
-        self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
-
-    def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
-        """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
-        self._epoch_seed = epoch_seed(self._seed, epoch)
-        seed_everything(self._epoch_seed)
-        self._model.train()
-        losses: list[Tensor] = []
-        sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
-        for inputs, target in self._batches():
-            output, loss = self._step(inputs, target)
-            losses.append(loss)
-            with torch.no_grad():
-                for name, metric in self._task.metrics.items():
-                    sums[name] = sums[name] + metric(output, target)
-        curve = torch.stack(losses).double()
-        values = {"train/loss": curve.mean().item()}
-        values |= {f"train/{name}": float(total) / len(losses) for name, total in sums.items()}
-        values |= self.evaluate("valid", valid)
-        bad = (~curve.isfinite()).nonzero()
-        inside = int(bad[0]) + 1 if len(bad) else self._steps
-        self.last_step = (epoch - 1) * self._steps + inside
-        if self._feedback:
-            self._scheduler.observe(values[self._objective.name])
-        return values
-
-    def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
-        """One update; returns output and loss before it (L-BFGS asks for more than these)."""
-        asked: list[tuple[Any, Tensor]] = []
-
-        def closure() -> Tensor:
-            self._optimizer.zero_grad()
-            with self._context():
-                output = self._model(*inputs)
-                loss: Tensor = self._task.loss(output, target)
-            torch.autograd.backward(loss)
-            asked.append((output, loss.detach()))
-            return loss
-
-        self._optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
-        self._scheduler.step()
-        if self._average:
-            self._average.weights.update()
-        return asked[0]
-
-    def _batches(self) -> Batches:
-        """Return the present epoch's training batches."""
-        return self._train.shuffled(self._batch_size, self._epoch_seed)
-
-    def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
-        """Return the loss and metrics over a whole split, each example weighing the same.
-
-        An optimizer with averages of its own (Schedule-Free) is judged by these. With an `average`
-        the values are the average's, and those without it are `*_raw`.
-        """
-        self._model.eval()
-        own = weights_to_evaluate(self._optimizer, self._model, self._batches(), self._context)
-        with own:
-            raw = self._measured(split_name, split)
-        if self._average is None:
-            return raw
-        judged = raw
-        if self._average.weights.averaged:
-            with self._average.judged(self._batches()):
-                judged = self._measured(split_name, split)
-        return judged | {f"{name}_raw": value for name, value in raw.items()}
-
-    @torch.no_grad()
-    def _measured(self, split_name: str, split: Split) -> dict[str, float]:
-        functions = {"loss": self._task.loss, **self._task.metrics}
-        totals = dict.fromkeys(functions, 0.0)
-        count = 0
-        for inputs, target in split.ordered():
-            with self._context():
-                output = self._model(*inputs)
-                for name, function in functions.items():
-                    totals[name] += float(function(output, target)) * len(target)
-            count += len(target)
-        return {f"{split_name}/{name}": total / count for name, total in totals.items()}
 
 
 class _TrialError(Exception):
@@ -240,11 +119,19 @@ class _TrialError(Exception):
         self.cause = cause
 
 
-class _Guard:
-    """Runs the trial's own code: counts its seconds, and tells its errors from the sweep's."""
+class _Meter:
+    """Runs the trial's own code: tells its errors from the sweep's, and measures what it takes.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    What it took until its `start` counts too.
+    """
+
+    def __init__(self, device: torch.device, start: State | None) -> None:
+        self.seconds = start.seconds if start else 0.0
+        self._device, self._began = device, time.perf_counter()
+        self._before = start.device_seconds if start else 0.0
+        self._peak = start.peak_memory if start else None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
 
     def __call__(self, call: Callable[[], _T]) -> _T:
         start = time.perf_counter()
@@ -255,12 +142,46 @@ class _Guard:
         finally:
             self.seconds += time.perf_counter() - start
 
+    def used(self) -> _Used:
+        """Return what the trial has taken so far, as `State` and `Outcome` name it."""
+        peak = self._peak
+        if self._device.type == "cuda":
+            peak = max(peak or 0, torch.cuda.max_memory_allocated(self._device))
+        device_seconds = self._before + time.perf_counter() - self._began
+        return {
+            "seconds": self.seconds,
+            "device_seconds": device_seconds,
+            "peak_memory": peak,
+        }
 
-def _epoch(replicas: list[_Replica], epoch: int, valid: Split) -> dict[str, float]:
+
+class _Used(TypedDict):
+    seconds: float
+    device_seconds: float
+    peak_memory: int | None
+
+
+def _state(replicas: list[Replica], epoch: int, meter: _Meter) -> State:
+    return State(epoch, replicas=[replica.state() for replica in replicas], **meter.used())
+
+
+def _load(replicas: list[Replica], start: State) -> None:
+    try:
+        for replica, state in zip(replicas, start.replicas, strict=True):
+            replica.load(state)
+    except Exception as error:
+        raise UserError(
+            f"the trial's checkpoint of epoch {start.epoch} does not fit its task any more: "
+            f"{type(error).__name__}: {error}. Give the task its old code back before a sweep goes "
+            "on, or train the trial anew: sweeps retry"
+        ) from error
+
+
+def _epoch(replicas: list[Replica], epoch: int, valid: Split) -> dict[str, float]:
     return _mean([replica.epoch(epoch, valid) for replica in replicas])
 
 
-def _test(replicas: list[_Replica], test: Split) -> dict[str, float]:
+def _test(replicas: list[Replica], test: Split) -> dict[str, float]:
     return _mean([replica.evaluate("test", test) for replica in replicas])
 
 

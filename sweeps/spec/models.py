@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from optimizers import ALGORITHMS, AVERAGES, SCHEDULES
 from optimizers.handover import why_unknown
 from optimizers.rule import DECAYS
+from sweeps.durations import seconds_of
 from sweeps.space.values import is_finite, is_int
 from sweeps.spec.faults import shown, unknown
 
@@ -32,8 +33,6 @@ STOPPERS = {
     "none": (),
 }
 """Pruner -> the keys of `early_terminate` that it reads."""
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def words(text: str) -> PydanticCustomError:
@@ -119,10 +118,8 @@ def _seconds(what: str) -> BeforeValidator:
     """`90s`, `30m`, `4h`, `2d` or several of them (`1h30m`) -> seconds."""
 
     def check(value: Any) -> Any:
-        text = value.replace(" ", "") if isinstance(value, str) else ""
-        parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-        seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
-        if "".join(amount + unit for amount, unit in parts) != text or seconds <= 0:
+        seconds = seconds_of(value) if isinstance(value, str) else None
+        if seconds is None:
             raise words(f"{what} is {shown(value)}; give a time with its unit: 90s, 30m, 4h or 2d")
         return seconds
 

@@ -3,10 +3,10 @@
     intent (exports row)  ->  run made, its id stored  ->  params and metrics  ->  status, closed
 
 A pass may be killed anywhere and the next one goes on. An intent without a run id is looked for
-by its tags before a run is made for it. A run is one attempt at a trial: when a trial that was
-handed back starts anew, its old run is deleted in MLflow (where it can be restored) and another
-one takes its place, since MLflow has no call that takes points out of a run. While it waits, its
-run is SCHEDULED.
+by its tags before a run is made for it. A trial that goes on where its curve ends goes on in its
+run, under the same start. When it has lost a part of its curve, its start has moved: the old run
+is deleted in MLflow (where it can be restored) and another one takes its place, since MLflow has
+no call that takes points out of a run. While it waits, its run is SCHEDULED.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ class Exporter:
         export = item.export or exports.read(self._target, trial.trial_id)
         if export is None:
             return  # the trial was deleted
-        if trial.state == "WAITING":
+        waits = trial.state == "WAITING"
+        if waits and self._attempts.get(trial.trial_id) == _HELD:
+            return
+        if waits and trial.started is None:  # it has no curve
             self._hold(ledger, trial.trial_id, export)
             return
         start = runs.started(trial)
@@ -111,6 +114,9 @@ class Exporter:
             if run is None or run.info.start_time != start:
                 self._start_anew(ledger, trial.trial_id, export, in_store=run is not None)
                 return
+            if run.info.status == runs.WAITING_STATUS and not waits:
+                self._client.update_run(export.run_id, runs.RUNNING_STATUS)
+                self._client.set_tag(export.run_id, "outcome", trial.outcome)
         if not is_new and not export.run_id:
             ledger.look_for_runs()
         run_id = export.run_id or ledger.make(
@@ -122,6 +128,8 @@ class Exporter:
         )
         self._copy(item, run_id, export.last_step, with_params=not known)
         self._attempts[trial.trial_id] = start
+        if waits:
+            self._say_waiting(trial.trial_id, run_id)
 
     def _copy(self, item: Pending, run_id: str, last_step: int, *, with_params: bool) -> None:
         trial = item.trial
@@ -138,18 +146,21 @@ class Exporter:
         )
         if ended:
             end = runs.started(trial) if trial.completed is None else runs.millis(trial.completed)
-            self._client.set_terminated(run_id, runs.STATUS[trial.state], end)
+            self._client.set_terminated(run_id, runs.end_status(trial), end)
         if ended or last > last_step:
             exports.advance(self._target, trial.trial_id, run_id, last, closed=ended)
 
     def _hold(self, ledger: Ledger, trial_id: int, export: Export) -> None:
-        if not export.run_id or self._attempts.get(trial_id) == _HELD:
+        if not export.run_id:
             return
         if ledger.get(export.run_id) is None:
             exports.reset(self._target, trial_id, export.run_id)
-            return
-        self._client.update_run(export.run_id, runs.WAITING_STATUS)
-        self._client.set_tag(export.run_id, "outcome", "waiting")
+        else:
+            self._say_waiting(trial_id, export.run_id)
+
+    def _say_waiting(self, trial_id: int, run_id: str) -> None:
+        self._client.update_run(run_id, runs.WAITING_STATUS)
+        self._client.set_tag(run_id, "outcome", "waiting")
         self._attempts[trial_id] = _HELD
 
     def _start_anew(self, ledger: Ledger, trial_id: int, export: Export, *, in_store: bool) -> None:

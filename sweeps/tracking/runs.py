@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from studies.rows import Curves, TrialRow
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-WAITING_STATUS = "SCHEDULED"
+WAITING_STATUS, RUNNING_STATUS = "SCHEDULED", "RUNNING"
 
 SWEEP_TAG, TRIAL_TAG = "sweeplane.sweep", "trial"
 PARENT_TAG = "mlflow.parentRunId"
@@ -46,7 +46,7 @@ def millis(moment: datetime) -> int:
 
 
 def started(trial: TrialRow) -> int:
-    """Return when the trial's present attempt began, in milliseconds since the epoch."""
+    """Return when the trial's present curve began, in milliseconds since the epoch."""
     moment = trial.started or trial.completed
     if moment is None:
         raise ValueError(f"trial {trial.number} ({trial.state}) has never started")
@@ -90,7 +90,14 @@ def trial_tags(sweep: Sweep, trial: TrialRow, parent_id: str) -> dict[str, str]:
         tags |= {name: str(trial.config[name]) for name in ("optimizer", "schedule", "average")}
     if trial.origin is not None:
         tags["origin"] = trial.origin
+    if trial.retry_of is not None:
+        tags["retry_of"] = str(trial.retry_of)
     return tags
+
+
+def end_status(trial: TrialRow) -> str:
+    """Return the status of a finished trial's run."""
+    return "KILLED" if trial.outcome == "cancelled" else STATUS[trial.state]
 
 
 def outcome_tags(trial: TrialRow) -> dict[str, str]:

@@ -54,4 +54,6 @@ def exported(sweeps: Callable[..., Any], study: str = "small") -> list[dict[str,
 
 
 def comparable(trial: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in trial.items() if key != "seconds"}
+    """What does not depend on the clock or on who trained it."""
+    own = ("seconds", "device_seconds", "attempts")
+    return {key: value for key, value in trial.items() if key not in own}

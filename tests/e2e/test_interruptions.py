@@ -8,48 +8,31 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.faults import kills
+from tests.e2e.faults.scene import Scene
 from tests.e2e.runs import SLOW_TASK, SWEEP, comparable, exported, write
+from tests.waiting import wait_for
 
 KILLS = int(os.environ.get("SWEEPLANE_KILLS", "5"))
 
 
-def test_kill_at_random_moments_loses_nothing(
-    sweeps: Callable[..., Any], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_kill_at_random_moments_loses_nothing(sweeps: Callable[..., Any], tmp_path: Path) -> None:
     """SIGKILL, `SWEEPLANE_KILLS` times, at random moments of the sweep; then it runs to its end.
 
     No finished trial is lost or changed, no number comes twice, the budget is met exactly, and the
     trials are those of a sweep that nobody killed.
     """
-    trials_in_all = 8 * KILLS  # more than are run between the kills
-    write(tmp_path, SWEEP.replace("run_cap: 12", f"run_cap: {trials_in_all}"))
-    database = tmp_path / "sweeps.db"
-    seed = random.randrange(10**6)
-    dice = random.Random(seed)
-    finished: dict[int, dict[str, Any]] = {}
-    for _ in range(KILLS):
-        process = start("run", "sweep.yaml", "--tracking", "none")
-        goal = len(finished) + dice.randint(1, 5)
-        wait_for(partial(finished_or_ended, database, goal, process), 60)
-        time.sleep(dice.random() * 0.05)  # anywhere between two transactions
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        now = {t["number"]: t for t in exported(sweeps)}
-        for known, trial in finished.items():
-            assert now[known] == trial, f"seed {seed}"
-        finished = {n: t for n, t in now.items() if t["state"] in ("COMPLETE", "PRUNED")}
-    assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
+    dice = random.Random(seed := random.randrange(10**6))
+    with Scene(tmp_path, f"sqlite:///{tmp_path / 'sweeps.db'}") as scene:
+        figures = kills.alone(scene, dice, KILLS)
+    assert figures.sound, f"seed {seed}: {figures}"
     trials = exported(sweeps)
-    assert [t["number"] for t in trials] == list(range(trials_in_all)), f"seed {seed}"
-    assert {t["state"] for t in trials} <= {"COMPLETE", "PRUNED"}
     assert sweeps("run", "sweep.yaml", "--tracking", "none", "--name", "calm").code == 0
     calm = exported(sweeps, "calm")
     assert [comparable(t) for t in trials] == [comparable(t) for t in calm], f"seed {seed}"
@@ -130,6 +113,9 @@ def test_five_failures_in_a_row_stop_the_sweep(sweeps: Callable[..., Any], tmp_p
     shown = sweeps("show", "small", "0")
     assert "failed, RuntimeError: no luck" in shown.out
     assert "raise RuntimeError('no luck')" in shown.out  # its traceback
+    told = json.loads(sweeps("show", "small", "0", "--json").out)
+    assert told["traceback"].endswith("RuntimeError: no luck\n"), told["traceback"]
+    assert isinstance(told["seed"], int)
     (tmp_path / "broken.py").write_text(SLOW_TASK.replace("0.002", "0"))
     assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
     states = [t["outcome"] for t in exported(sweeps)]
@@ -152,14 +138,3 @@ def count_trials(database: Path, state: str) -> int:
         return 0
     finally:
         connection.close()
-
-
-def finished_or_ended(database: Path, goal: int, process: subprocess.Popen[str]) -> bool:
-    return count_finished(database) >= goal or process.poll() is not None
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)

@@ -114,6 +114,8 @@ def test_failed_trials_are_retried(sweeps: Callable[..., Any], tmp_path: Path) -
     assert "a retry of trial 1" in shown.out
     assert json.loads(sweeps("show", "small", "3", "--json").out)["retry_of"] == 1
     assert json.loads(sweeps("show", "small", "1", "--json").out)["retry_of"] is None
+    assert [trial["retry_of"] for trial in exported(sweeps)] == [None, None, 0, 1]
+    assert "retry of" in sweeps("status", "small").out
 
     write(tmp_path, FLAKY_SWEEP.replace("failures: 2", "failures: 9"))
     ran = sweeps(*RUN)
@@ -146,11 +148,18 @@ def test_a_study_is_deleted_after_a_yes(sweeps: Callable[..., Any], tmp_path: Pa
     assert "Delete study 'small' with 3 trials from sqlite:///sweeps.db?" in kept.stderr
     assert len(exported(sweeps)) == 3
     gone = answer(tmp_path, "y\n")
-    assert (gone.returncode, "Deleted study 'small' with 3 trials" in gone.stdout) == (0, True)
+    assert gone.returncode == 0
+    assert "Deleted study 'small' with 3 trials from sqlite:///sweeps.db" in gone.stdout
+    assert "0 of its checkpoints from sweeps-checkpoints" in gone.stdout
     assert [study["name"] for study in json.loads(sweeps("list", "--json").out)] == ["other"]
     assert len(exported(sweeps, "other")) == 3
-    told = sweeps("delete", "other", "--yes", "--json")
-    assert json.loads(told.out)["rows"]["trials"] == 3
+    left = tmp_path / "sweeps-checkpoints" / "other-2" / "0-1.safetensors"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    told = json.loads(sweeps("delete", "other", "--yes", "--json").out)
+    assert told["rows"]["trials"] == 3
+    assert told["checkpoints"] == {"folder": "sweeps-checkpoints", "removed": 1}
+    assert not left.parent.exists()
     assert sweeps("storage", "check").code == 0
     assert sweeps(*RUN).code == 0  # the name is free again
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from optuna.storages import RDBStorage
 
 from studies import StudyStorage, SweepRecord, create_sweep, open_storage
 
@@ -14,6 +15,15 @@ def storage(database_url: str) -> Iterator[StudyStorage]:
     """An open study DB, fresh."""
     with open_storage(database_url) as storage:
         yield storage
+
+
+@pytest.fixture
+def plain(storage: StudyStorage) -> Iterator[RDBStorage]:
+    """Optuna's own storage on the same database, as another process has it."""
+    rdb = RDBStorage(storage.url.render_as_string(hide_password=False))
+    yield rdb
+    rdb.remove_session()
+    rdb.engine.dispose()
 
 
 @pytest.fixture

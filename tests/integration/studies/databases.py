@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import Boolean, DateTime, create_engine, inspect, text
+from sqlalchemy import Boolean, DateTime, create_engine, event, inspect, text
 
 from studies import (
     Finish,
     Report,
+    StudyStorage,
     SweepRecord,
     claim,
     create_sweep,
@@ -22,7 +24,10 @@ from studies import (
     register,
     schema,
     sign_off,
+    standing,
 )
+from studies.database import writing
+from studies.schema import Status
 
 MakeUrl = Callable[[str], str]
 
@@ -109,7 +114,7 @@ def contents(url: str) -> dict[str, Any]:
         exports = "export_id, study_id, trial_id, tracking_uri, run_id, last_step, closed"
         rows = connection.execute(text(f"SELECT {exports} FROM exports")).all()
         found["exports"] = sorted(repr((*row[:-1], bool(row.closed))) for row in rows)
-        for name in ("workers", "leases"):
+        for name in ("workers", "leases", "claims"):
             columns = schema.metadata.tables[name].columns
             some = [c.name for c in columns if not isinstance(c.type, Boolean | DateTime)]
             rows = connection.execute(text(f"SELECT {', '.join(some)} FROM {name}"))
@@ -129,13 +134,29 @@ def _sorted(trial: optuna.trial.FrozenTrial) -> str:
     )
 
 
-def run_sql(url: str, *statements: str) -> None:
-    """Statements in autocommit, on SQLite without the enforcement of foreign keys."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
+def set_status(storage: StudyStorage, study_id: int, status: Status) -> None:
+    """Writes where a sweep stands, as if its workers had."""
+    with writing(storage.engine).begin() as connection:
+        standing.set_status(connection, study_id, status)
+
+
+def hand_all_back(storage: StudyStorage, study_id: int) -> list[int]:
+    """Hands every RUNNING trial of a study back, whoever has it."""
+    ids = [trial._trial_id for trial in storage.get_all_trials(study_id, deepcopy=False)]
+    return storage.hand_back(study_id, ids)
+
+
+@contextmanager
+def statements(storage: StudyStorage) -> Iterator[list[tuple[str, Any]]]:
+    """What our own engine sends in the body: each statement and its parameters."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        said.append((statement, parameters))
+
+    event.listen(storage.engine, "before_cursor_execute", note)
+    yield said
+    event.remove(storage.engine, "before_cursor_execute", note)
 
 
 def leftovers(url: str) -> list[str]:

@@ -9,8 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import select
+from sqlalchemy.exc import DataError
 
-from studies import Finish, Report, StudyStorage, queries, schema
+from studies import Drawn, Finish, Report, StudyStorage, queries, schema
+from tests.integration.studies.databases import hand_all_back
 
 INF = math.inf
 
@@ -54,6 +56,38 @@ def test_a_repeated_step_is_overwritten(storage: StudyStorage, study_id: int) ->
     storage.report([Report(trial, 2, 0.875)])
     assert storage.get_trial(trial).intermediate_values == {1: 0.75, 2: 0.875}
     assert _points(storage) == {(trial, "valid/loss", 1): 1.0}
+
+
+def test_of_two_values_for_one_step_in_a_call_the_last_counts(
+    storage: StudyStorage, study_id: int
+) -> None:
+    trial = storage.create_new_trial(study_id)
+    twice = [Report(trial, 1, value, {"valid/loss": value}) for value in (0.5, 0.25)]
+    assert storage.report([*twice, Report(trial, 2, 0.125)]) == set()
+    assert storage.get_trial(trial).intermediate_values == {1: 0.25, 2: 0.125}
+    assert _points(storage) == {(trial, "valid/loss", 1): 0.25}
+
+
+def test_any_text_is_kept_as_it_is(storage: StudyStorage, study_id: int) -> None:
+    texts = ("NULL", "", "{a,b}", 'a "quoted" \\ name', "two\nlines", "%s ? :x", "größe 漢")
+    trial = storage.create_new_trial(study_id)
+    storage.report([Report(trial, 1, None, dict.fromkeys(texts, 1 / 3))])
+    assert _points(storage) == {(trial, text, 1): 1 / 3 for text in texts}
+    storage.finish([Finish(trial, TrialState.FAIL, None, {text: text for text in texts})])
+    assert storage.get_trial(trial).user_attrs == {text: text for text in texts}
+
+
+def test_a_name_that_is_too_long_is_refused_or_kept_but_never_cut(
+    storage: StudyStorage, study_id: int
+) -> None:
+    trial, name = storage.create_new_trial(study_id), "n" * 256
+    if storage.engine.dialect.name == "postgresql":
+        with pytest.raises(DataError, match="too long"):
+            storage.report([Report(trial, 1, None, {name: 0.5})])
+        assert _points(storage) == {}
+    else:  # SQLite knows no lengths
+        storage.report([Report(trial, 1, None, {name: 0.5})])
+        assert _points(storage) == {(trial, name, 1): 0.5}
 
 
 def test_finish_writes_all_of_a_trial_once(storage: StudyStorage, study_id: int) -> None:
@@ -124,33 +158,73 @@ def test_hand_back_forgets_the_parameters_of_a_trial_that_was_still_being_drawn(
     half.suggest_float("lr", 1e-4, 0.1, log=True)
     whole.suggest_float("lr", 1e-4, 0.1, log=True)
     whole.set_user_attr("config", {})
-    assert storage.hand_back(study_id) == [0, 1]
+    assert hand_all_back(storage, study_id) == [0, 1]
     assert [sorted(trial.params) for trial in study.get_trials()] == [[], ["lr"]]
 
 
-def test_hand_back_makes_a_trial_as_if_never_begun(storage: StudyStorage, study_id: int) -> None:
+def test_hand_back_keeps_what_a_trial_has_reached(storage: StudyStorage, study_id: int) -> None:
     study = optuna.load_study(study_name="digits", storage=storage)
-    kept, back, done = study.ask(), study.ask(), study.ask()
+    kept, back, done, new = (study.ask() for _ in range(4))
     lr = back.suggest_float("lr", 1e-4, 0.1, log=True)
     back.set_user_attr("config", {"lr": lr})
     back.storage.set_trial_system_attr(back._trial_id, "completed_rung_0", 0.5)
-    back.storage.set_trial_system_attr(back._trial_id, "completedXrung_0", 0.5)
     for trial in (kept, back, done):
         storage.report([Report(trial._trial_id, 1, 0.5, {"valid/loss": 1.0})])
     study.tell(done, 0.5)
+    began = storage.get_trial(back._trial_id).datetime_start
 
-    assert storage.hand_back(study_id, [back._trial_id, done._trial_id]) == [1]
+    ids = [back._trial_id, done._trial_id, new._trial_id]
+    assert storage.hand_back(study_id, ids) == [1, 3]
     frozen = storage.get_trial(back._trial_id)
     assert (frozen.number, frozen.state) == (1, TrialState.WAITING)
     assert (frozen.params, frozen.user_attrs) == ({"lr": lr}, {"config": {"lr": lr}})
-    assert frozen.system_attrs == {"completedXrung_0": 0.5}
-    assert (frozen.intermediate_values, frozen.datetime_start) == ({}, None)
-    assert {key[0] for key in _points(storage)} == {kept._trial_id, done._trial_id}
+    assert frozen.system_attrs == {"completed_rung_0": 0.5}
+    assert (frozen.intermediate_values, frozen.datetime_start) == ({1: 0.5}, began)
+    assert storage.get_trial(new._trial_id).datetime_start is None
+    assert {key[0] for key in _points(storage)} == {kept._trial_id, *ids[:2]}
 
     again = study.ask()
     assert (again.number, again.suggest_float("lr", 1e-4, 0.1, log=True)) == (1, lr)
-    assert storage.hand_back(study_id) == [0, 1]
-    assert storage.hand_back(study_id) == []
+    assert hand_all_back(storage, study_id) == [0, 1]
+    assert hand_all_back(storage, study_id) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "curve", "rungs", "moved"),
+    [
+        (4, {1: 0.5, 2: INF, 3: 0.75, 4: 0.25}, {"completed_rung_0", "completed_rung_1"}, False),
+        (2, {1: 0.5, 2: INF}, {"completed_rung_0"}, True),
+        (0, {}, set(), True),
+    ],
+)
+def test_a_rewound_trial_has_reached_no_more_than_that(
+    storage: StudyStorage,
+    study_id: int,
+    step: int,
+    curve: dict[int, float],
+    rungs: set[str],
+    moved: bool,
+) -> None:
+    trial, other = storage.create_new_trial(study_id), storage.create_new_trial(study_id)
+    values = (0.5, INF, 0.75, 0.25)
+    for at, value in enumerate(values, start=1):
+        rows = [Report(each, at, value, {"valid/loss": -value}) for each in (trial, other)]
+        assert storage.report(rows) == set()
+    storage.report([Report(trial, 4, None, {"test/loss": 1.0})])
+    attrs = {"completed_rung_0": INF, "completed_rung_1": 0.75, "completedXrung_0": 9.0}
+    assert storage.set_system_attrs({trial: attrs, other: attrs}) == set()
+    before, untouched = storage.get_trial(trial), storage.get_trial(other)
+
+    assert storage.draw([Drawn(trial, {}, {"b": 1}, rewind=step)]) == set()
+    now = storage.get_trial(trial)
+    assert now.intermediate_values == curve
+    assert set(now.system_attrs) == rungs | {"completedXrung_0"}
+    assert now.user_attrs == {"b": 1}
+    assert (now.datetime_start != before.datetime_start) is moved
+    losses = {at for id_, name, at in _points(storage) if (id_, name) == (trial, "valid/loss")}
+    assert losses == set(curve)
+    assert ((trial, "test/loss", 4) in _points(storage)) is not moved
+    assert storage.get_trial(other) == untouched
 
 
 def test_the_cache_follows_batch_writes(storage: StudyStorage, study_id: int) -> None:
@@ -161,7 +235,7 @@ def test_the_cache_follows_batch_writes(storage: StudyStorage, study_id: int) ->
     storage.finish([Finish(second, TrialState.COMPLETE, [0.9])])
     assert storage.get_all_trials(study_id)[1].values == [0.9]
     storage.report([Report(first, 2, 0.75)])
-    storage.hand_back(study_id)
+    hand_all_back(storage, study_id)
     assert storage.get_all_trials(study_id)[0].state == TrialState.WAITING
     assert storage.set_trial_state_values(first, TrialState.RUNNING)
     storage.finish([Finish(first, TrialState.COMPLETE, [0.95])])

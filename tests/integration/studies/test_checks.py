@@ -13,7 +13,8 @@ from sqlalchemy import make_url, update
 from studies import NoStudiesError, UserError, open_storage, register, schema
 from studies.checks import Finding, check
 from studies.migrations import VERSION_TABLE
-from tests.integration.studies.databases import fill, run_sql
+from tests.conftest import run_sql
+from tests.integration.studies.databases import fill
 
 
 @pytest.fixture
@@ -267,6 +268,6 @@ def test_no_database_at_all(tmp_path: Path) -> None:
     assert findings(f"sqlite:///{path}") == {
         "file": ["the file cannot be read: file is not a database"]
     }
-    with pytest.raises(UserError, match="Is the server running") as failed:
+    with pytest.raises(UserError, match="See whether the server runs") as failed:
         check("postgresql+psycopg://me:s3cr3t@127.0.0.1:1/x")
     assert "s3cr3t" not in str(failed.value)

@@ -31,13 +31,13 @@ from studies.copying import copy_storage
 from studies.migrations import VERSION_TABLE
 from studies.transfer import Sum
 from sweeps.export import study_json
+from tests.conftest import run_sql
 from tests.integration.studies.databases import (
     RECORD,
     MakeUrl,
     contents,
     fill,
     leftovers,
-    run_sql,
 )
 
 KINDS = ("sqlite", "postgres")
@@ -98,7 +98,7 @@ def test_everything_is_copied(new_url: MakeUrl, kind: str, to: str) -> None:
 
     assert all(table.equal for table in done.tables)
     rows = {table.name: table.source_rows for table in done.tables}
-    assert (rows["studies"], rows["trials"], rows["points"], rows["exports"]) == (2, 11, 120, 2)
+    assert (rows["studies"], rows["trials"], rows["points"], rows["exports"]) == (2, 11, 240, 2)
     assert (rows["trial_heartbeats"], rows[VERSION_TABLE], rows["alembic_version"]) == (1, 1, 1)
     before, after = contents(source), contents(there)
     assert len(before["digits"][4]) == 10

@@ -12,7 +12,8 @@ import pytest
 from studies import SweeplaneError, UserError, open_storage, register
 from studies.checks import check
 from studies.deleting import delete_study, extent
-from tests.integration.studies.databases import contents, fill, run_sql
+from tests.conftest import run_sql
+from tests.integration.studies.databases import contents, fill
 from tests.integration.studies.test_copying import HOLD
 
 
@@ -22,7 +23,7 @@ def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
     with open_storage(database_url) as storage:
         seen = extent(storage, "digits")
         assert delete_study(storage, "digits") == seen
-    assert (seen.trials, seen.running, seen.rows["points"], seen.rows["exports"]) == (10, 0, 120, 2)
+    assert (seen.trials, seen.running, seen.rows["points"], seen.rows["exports"]) == (10, 0, 240, 2)
     after = contents(database_url)
     assert after == {
         "plain ü": before["plain ü"],
@@ -31,6 +32,7 @@ def test_everything_of_a_study_goes_and_nothing_else(database_url: str) -> None:
         "exports": [],
         "workers": [],
         "leases": [],
+        "claims": [],
     }
     assert check(database_url).sound
 
@@ -63,7 +65,9 @@ def test_a_live_worker_keeps_its_study(database_url: str) -> None:
                 assert process.stdout.readline() == "held\n"
                 before = contents(database_url)
                 for refused in (extent, delete_study):
-                    with pytest.raises(UserError, match=rf"by process {process.pid} .*Ctrl-C"):
+                    with pytest.raises(
+                        UserError, match=rf"by process {process.pid} .*sweeps stop digits --wait"
+                    ):
                         refused(storage, "digits")
                 assert contents(database_url) == before
             finally:

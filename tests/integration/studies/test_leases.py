@@ -89,9 +89,7 @@ def test_waiting_trials_come_before_new_ones(storage: StudyStorage, study_id: in
     assert [each.number for each in more.leases] == [2, 3]
 
 
-def test_an_expired_trial_goes_on_elsewhere_from_its_start(
-    storage: StudyStorage, study_id: int
-) -> None:
+def test_an_expired_trial_goes_on_elsewhere(storage: StudyStorage, study_id: int) -> None:
     old = Holding(storage, register(storage, study_id))
     drawn, half = old.claim(2).leases
     lr = optuna.distributions.FloatDistribution(0.1, 1.0)
@@ -113,8 +111,15 @@ def test_an_expired_trial_goes_on_elsewhere_from_its_start(
         (1, 2, 2),
     ]
     kept, redrawn = storage.get_all_trials(study_id)
-    assert (kept.params, kept.user_attrs, kept.system_attrs) == ({"lr": 0.5}, config, {})
+    assert (kept.params, kept.user_attrs) == ({"lr": 0.5}, config)
     assert redrawn.params == {}
+    assert kept.system_attrs == {"completed_rung_0": 0.5}
+    assert queries.curves(storage, "digits")[0]["x"] == [(1, 1.0)]
+    assert storage.draw([Drawn(drawn.trial_id, {}, rewind=0)], old.fence) == {drawn.trial_id}
+    assert storage.get_trial(drawn.trial_id) == kept
+    assert storage.draw([Drawn(drawn.trial_id, {}, rewind=0)], new.fence) == set()
+    kept = storage.get_trial(drawn.trial_id)
+    assert (kept.params, kept.user_attrs, kept.system_attrs) == ({"lr": 0.5}, config, {})
     assert queries.curves(storage, "digits") == {}
 
     # the old one wakes up: nothing of it is written, and its next renewal tells it
@@ -191,16 +196,16 @@ def test_running_trials_of_optunas_own_programs_are_left_alone(
 
 
 def test_points_are_given_out_once(storage: StudyStorage, study_id: int) -> None:
-    def free(taken: Sequence[tuple[int, TrialState]]) -> list[int]:
-        held = {index for index, state in taken if state != TrialState.FAIL}
+    def free(taken: Sequence[tuple[int, bool]]) -> list[int]:
+        held = {index for index, failed in taken if not failed}
         return [index for index in range(3) if index not in held]
 
     points = Points("grid", free)
     first, second = (Holding(storage, register(storage, study_id)) for _ in range(2))
     one = first.claim(2, points=points)
     two = second.claim(2, points=points)
-    assert (len(one.leases), len(two.leases), one.exhausted, two.exhausted) == (2, 1, False, False)
-    assert second.claim(2, points=points).exhausted
+    assert (len(one.leases), len(two.leases)) == (2, 1)
+    assert second.claim(2, points=points).leases == ()
     attrs = [trial.system_attrs for trial in storage.get_all_trials(study_id)]
     assert attrs == [{"grid": 0}, {"grid": 1}, {"grid": 2}]
     storage.finish([Finish(one.leases[1].trial_id, TrialState.FAIL)], first.fence)

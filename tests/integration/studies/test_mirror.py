@@ -6,8 +6,7 @@ import copy
 import math
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -24,9 +23,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from studies import Finish, Report, StudyStorage, mirror
+from studies import Drawn, Finish, Report, StudyStorage, mirror
 from studies.rungs import AshaPruner
 from sweeps.pruning import stopped
+from tests.integration.studies.databases import statements
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 SPACE: dict[str, BaseDistribution] = {
@@ -34,27 +34,6 @@ SPACE: dict[str, BaseDistribution] = {
     "n": IntDistribution(1, 9),
     "c": CategoricalDistribution((None, True, 2, 0.5, "sgd")),
 }
-
-
-@pytest.fixture
-def plain(storage: StudyStorage) -> Iterator[RDBStorage]:
-    """Optuna's own storage on the same database, as another process has it."""
-    rdb = RDBStorage(storage.url.render_as_string(hide_password=False))
-    yield rdb
-    rdb.remove_session()
-    rdb.engine.dispose()
-
-
-@contextmanager
-def _statements(storage: StudyStorage) -> Iterator[list[str]]:
-    said: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
-
-    event.listen(storage.engine, "before_cursor_execute", note)
-    yield said
-    event.remove(storage.engine, "before_cursor_execute", note)
 
 
 def _finished(number: int) -> FrozenTrial:
@@ -178,9 +157,9 @@ def test_a_look_reads_what_changed_and_no_more(storage: StudyStorage) -> None:
             trial = storage.create_new_trial(study_id)
         if step == "ended":
             storage.finish([Finish(trial, TrialState.COMPLETE, [1.0])])
-        with _statements(storage) as said:
+        with statements(storage) as said:
             looks.append(storage.get_all_trials(study_id, deepcopy=False))
-        counts.append(len([text for text in said if "SELECT" in text]))
+        counts.append(len([text for text, _ in said if "SELECT" in text]))
     assert counts == [6, 1, 6, 6, 6, 1]
     assert looks[3][20] is looks[2][20]  # read again, and the same
     assert looks[4][20] is not looks[3][20]
@@ -342,7 +321,7 @@ def test_our_rungs_and_optunas_are_one_study(storage: StudyStorage, plain: RDBSt
     assert [t.system_attrs for t in ours.trials] == [t.system_attrs for t in alone.trials]
 
 
-def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) -> None:
+def test_a_trial_that_is_rewound_leaves_its_rungs(storage: StudyStorage) -> None:
     study = optuna.create_study(storage=storage, pruner=AshaPruner(1, 2))
     numbers = [study.ask().number for _ in range(3)]
     ids = [trial._trial_id for trial in study.trials]
@@ -350,7 +329,8 @@ def test_a_trial_that_was_handed_back_leaves_its_rungs(storage: StudyStorage) ->
     assert stopped(study, storage, numbers) == {1, 2}
     storage.hand_back(study._study_id, [ids[0]])
     study.ask()
-    storage.report([Report(study.trials[0]._trial_id, 1, 0.5)])
+    storage.draw([Drawn(ids[0], {}, rewind=0)])
+    storage.report([Report(ids[0], 1, 0.5)])
     assert stopped(study, storage, [0]) == set()
     assert study.trials[0].system_attrs == {"completed_rung_0": 0.5}
     assert stopped(study, storage, []) == set()
@@ -363,7 +343,8 @@ def test_deciding_about_many_trials_is_one_look_and_one_transaction(storage: Stu
         numbers = [study.ask().number for _ in range(size)]
         trials = study.get_trials(deepcopy=False)
         storage.report([Report(trial._trial_id, 1, float(trial.number)) for trial in trials])
-        with _statements(storage) as said:
+        with statements(storage) as said:
             assert stopped(study, storage, numbers) == set(numbers[1:])
-        counts.append(len([text for text in said if not text.startswith("BEGIN")]))
-    assert counts == [8, 8]
+        counts.append(len([text for text, _ in said if not text.startswith("BEGIN")]))
+    locks = 1 if storage.engine.dialect.name == "postgresql" else 0  # SQLite has no row locks
+    assert counts == [8 + locks] * 2

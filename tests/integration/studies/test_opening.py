@@ -216,7 +216,7 @@ def test_a_server_that_is_not_there() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     began = time.monotonic()
-    with pytest.raises(UserError, match="Is the server running") as failed:
+    with pytest.raises(UserError, match="See whether the server runs") as failed:
         open_storage(f"postgresql+psycopg://me:s3cr3t@127.0.0.1:{port}/sweeps")
     assert time.monotonic() - began < 2
     assert "s3cr3t" not in str(failed.value)

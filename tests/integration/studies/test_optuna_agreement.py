@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import optuna
 import pytest
@@ -11,14 +10,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from studies import Finish, Report, StudyStorage, queries
-
-
-@pytest.fixture
-def plain(storage: StudyStorage) -> Iterator[RDBStorage]:
-    rdb = RDBStorage(storage.url.render_as_string(hide_password=False))
-    yield rdb
-    rdb.remove_session()
-    rdb.engine.dispose()
 
 
 @pytest.mark.usefixtures("study_id")

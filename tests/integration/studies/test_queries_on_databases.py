@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +10,6 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import event
 
 from studies import (
     Finish,
@@ -23,9 +20,9 @@ from studies import (
     create_sweep,
     queries,
     register,
-    set_status,
 )
 from studies.processes import this_process
+from tests.integration.studies.databases import set_status, statements
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 0.1, log=True),
@@ -71,18 +68,6 @@ def filled(storage: StudyStorage, study_id: int) -> StudyStorage:
     return storage
 
 
-@contextmanager
-def _statements(storage: StudyStorage) -> Iterator[list[str]]:
-    said: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
-
-    event.listen(storage.engine, "before_cursor_execute", note)
-    yield said
-    event.remove(storage.engine, "before_cursor_execute", note)
-
-
 def test_the_leaderboard_is_best_first(filled: StudyStorage) -> None:
     rows = queries.leaderboard(filled, "digits")
     assert [(row.number, row.outcome) for row in rows] == [
@@ -102,7 +87,7 @@ def test_the_leaderboard_is_best_first(filled: StudyStorage) -> None:
     assert (best.seed, rows[1].origin) == (11, "baseline")
     assert str(best.test) == "{'test/accuracy': 0.5, 'test/loss': nan}"
     assert rows[2].value == -math.inf
-    assert (rows[3].epochs, rows[4].epochs, rows[5].epochs) == (2, 2, None)
+    assert (rows[3].epochs, rows[4].epochs, rows[5].epochs) == (2, 2, 2)
     assert (rows[6].reason, rows[6].diverged_step) == ("NaN in loss", 2)
     assert (rows[7].reason, rows[7].value) == ("ValueError: no", None)
     assert queries.leaderboard(filled, "digits", top=2) == rows[:2]
@@ -153,15 +138,17 @@ def test_one_trial_has_curves_and_attributes(filled: StudyStorage) -> None:
     assert found.curves["valid/accuracy"] == [(1, 0.1), (2, 0.2), (3, 0.9)]
     assert found.curves["valid/loss"] == [(1, 1.0), (2, 0.5)]
     assert found.user_attrs["outcome"] == "complete"
-    assert queries.trial(filled, "digits", 6).curves == {}
+    waiting = queries.trial(filled, "digits", 6)
+    assert (waiting.row.outcome, waiting.curves["valid/loss"]) == ("waiting", [(1, 1.0), (2, 0.5)])
     with pytest.raises(UserError, match="'digits' has no trial 8"):
         queries.trial(filled, "digits", 8)
 
 
 def test_curves_of_some_trials_are_of_those_alone(filled: StudyStorage) -> None:
+    filled.create_new_trial(filled.get_study_id_from_name("digits"))
     every = queries.curves(filled, "digits")
-    assert sorted(every) == [0, 1, 2, 3, 4, 5, 7]
-    assert queries.curves(filled, "digits", [1, 4, 6]) == {1: every[1], 4: every[4]}
+    assert sorted(every) == list(range(8))
+    assert queries.curves(filled, "digits", [1, 4, 8]) == {1: every[1], 4: every[4]}
     assert every[1] == {
         "valid/accuracy": [(1, 0.1), (2, 0.2)],
         "valid/loss": [(1, 1.0), (2, 0.5)],
@@ -206,7 +193,7 @@ def test_the_number_of_statements_does_not_grow(storage: StudyStorage, record: S
                                 intermediate_values={1: 0.5})  # fmt: skip
         for _ in range(size):
             storage.create_new_trial(study_id, template)
-        with _statements(storage) as said:
+        with statements(storage) as said:
             sizes = [
                 len(queries.leaderboard(storage, name)),
                 len(queries.leaderboard(storage, name, top=size)),
@@ -217,5 +204,5 @@ def test_the_number_of_statements_does_not_grow(storage: StudyStorage, record: S
             ]
             queries.studies(storage)
         assert sizes == [size] * 6
-        counts.append(len([statement for statement in said if "SELECT" in statement]))
-    assert counts == [35, 35]
+        counts.append(len([text for text, _ in said if "SELECT" in text]))
+    assert counts == [36, 36]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import TrialState
-from sqlalchemy import Connection, event, insert, select, text
+from sqlalchemy import Connection, insert, select, text
 
-from studies import StudyStorage, SweepRecord, create_sweep, queries, schema, tables
+from studies import Finish, Report, StudyStorage, SweepRecord, create_sweep, queries, schema, tables
 from studies.database import writing
+from studies.fences import Fence
+from tests.integration.studies.databases import statements
 
 TRIALS = 10_000
 RUNNING = range(TRIALS - 4, TRIALS)
-SMALL = {"studies", "study_directions", "sweeps"}  # a few rows each, whatever the trials
+# A few rows each, whatever the trials; `json_each` holds the ids that a statement is given.
+SMALL = {"studies", "study_directions", "sweeps", "json_each"}
 Statement = tuple[str, Any]
 
 QUESTIONS: dict[str, Callable[[StudyStorage, int], object]] = {
@@ -84,17 +86,8 @@ def large(storage: StudyStorage, record: SweepRecord) -> StudyStorage:
     return storage
 
 
-@contextmanager
-def _statements(storage: StudyStorage) -> Iterator[list[Statement]]:
-    said: list[Statement] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "WITH")):
-            said.append((statement, parameters))
-
-    event.listen(storage.engine, "before_cursor_execute", note)
-    yield said
-    event.remove(storage.engine, "before_cursor_execute", note)
+def _looks(statement: Statement) -> bool:
+    return statement[0].startswith(("SELECT", "WITH", "UPDATE", "DELETE"))
 
 
 def _scans(connection: Connection, statement: Statement) -> list[str]:
@@ -113,17 +106,38 @@ def _scans(connection: Connection, statement: Statement) -> list[str]:
 def test_each_question_goes_by_an_index(large: StudyStorage) -> None:
     study_id = large.get_study_id_from_name("large")
     for name, ask in QUESTIONS.items():
-        with _statements(large) as said:
+        with statements(large) as said:
             ask(large, study_id)
         assert said, name
         with large.engine.connect() as connection:
-            scans = {statement[0]: _scans(connection, statement) for statement in said}
+            scans = {
+                statement[0]: _scans(connection, statement)
+                for statement in said
+                if _looks(statement)
+            }
         assert [found for found in scans.items() if found[1]] == [], name
+
+
+def test_each_write_finds_its_trials_by_an_index(large: StudyStorage) -> None:
+    trials = large.get_all_trials(large.get_study_id_from_name("large"), deepcopy=False)
+    study_id = large.get_study_id_from_name("large")
+    running = [trial._trial_id for trial in trials if trial.state == TrialState.RUNNING]
+    with statements(large) as said:
+        assert large.report([Report(trial, 3, 0.5) for trial in running]) == set()
+        assert large.report([Report(running[0], 4, 0.5)], Fence(1, {})) == {running[0]}
+        assert large.hand_back(study_id, running[:1]) == [RUNNING[0]]
+        assert large.finish([Finish(running[1], TrialState.FAIL)]) == set()
+    with large.engine.connect() as connection:
+        scans = {
+            statement[0]: _scans(connection, statement) for statement in said if _looks(statement)
+        }
+    assert len(scans) >= 8
+    assert [found for found in scans.items() if found[1]] == []
 
 
 def test_a_question_without_an_index_is_seen(large: StudyStorage) -> None:
     params = tables.params.c
-    with _statements(large) as said, large.engine.connect() as connection:
+    with statements(large) as said, large.engine.connect() as connection:
         connection.execute(select(params.trial_id).where(params.param_value > 0.25))
     with large.engine.connect() as connection:
-        assert len(_scans(connection, said[0])) == 1
+        assert len(_scans(connection, said[-1])) == 1

@@ -22,16 +22,15 @@ from studies import (
     claim,
     create_sweep,
     get_sweep,
-    list_sweeps,
     live_workers,
     register,
     renew,
     schema,
-    set_status,
     sign_off,
 )
 from studies.processes import Process, started_at, started_by_ps, this_process
 from studies.workers import bury_dead
+from tests.integration.studies.databases import set_status
 
 LEAD = """
 import sys
@@ -86,15 +85,12 @@ def test_names_are_unique_and_plain_studies_are_no_sweeps(
         with pytest.raises(UserError, match=f"study '{name}' exists already.*--name"):
             create_sweep(storage, name, ["minimize"], record)
     assert get_sweep(storage, "plain") is None
-    assert [sweep.study_id for sweep in list_sweeps(storage)] == [study_id, second]
+    found = [get_sweep(storage, name) for name in ("digits", "second")]
+    assert [sweep.study_id for sweep in found if sweep] == [study_id, second]
     assert len(storage.get_all_studies()) == 3
 
 
-def test_status_refuses_what_it_does_not_know(storage: StudyStorage, study_id: int) -> None:
-    with pytest.raises(ValueError, match="'paused', not one of new, running"):
-        set_status(storage, study_id, "paused")  # type: ignore[arg-type]
-    with pytest.raises(KeyError, match="99"):
-        set_status(storage, 99, "running")
+def test_nobody_joins_a_sweep_that_is_not_there(storage: StudyStorage) -> None:
     with pytest.raises(KeyError, match="99"):
         register(storage, 99)
 

@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from studies import (
+    Drawn,
     UserError,
     claim,
     get_sweep,
@@ -25,7 +26,8 @@ from studies import (
 )
 from studies.checks import check
 from studies.versions import Versions, upgrade
-from tests.integration.studies.databases import fill, run_sql
+from tests.conftest import run_sql
+from tests.integration.studies.databases import fill
 
 CURRENT = Versions(setup.OPTUNA_HEAD, migrations.HEAD)
 # What every released version has, in the columns of 0001.
@@ -78,6 +80,7 @@ def test_what_a_runner_of_0001_left_is_taken_over(database_url: str) -> None:
         assert worker.elapsed_seconds == 12.5
         (lease,) = claim(storage, worker, 4, places=1).leases
         assert (lease.number, lease.token, lease.attempt) == (0, 1, 2)
+        assert storage.draw([Drawn(lease.trial_id, {}, rewind=0)]) == set()  # no checkpoint
         assert queries.curves(storage, "old") == {}
 
 

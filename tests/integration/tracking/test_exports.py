@@ -6,8 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from studies import Finish, Report, SweepRecord, create_sweep, exports, open_storage
+from studies import Drawn, Finish, Report, SweepRecord, create_sweep, exports, open_storage
 from studies.exports import Export, Target
+from tests.integration.studies.databases import hand_all_back
 
 
 @pytest.fixture
@@ -73,15 +74,19 @@ def test_test_metrics_come_after_their_epoch(target: Target) -> None:
     assert (item.trial.state, item.trial.value) == ("COMPLETE", 0.5)
 
 
-def test_a_trial_that_waits_is_there_only_with_a_run(target: Target) -> None:
+def test_a_trial_that_waits_is_there_with_a_run_or_a_curve(target: Target) -> None:
     first, second = ids(target)
     exports.begin(target, [first, second])
     exports.assign(target, first, "run-a")
-    target.storage.hand_back(target.study_id)
-    (item,) = pending(target)
-    assert (item.trial.state, item.export) == ("WAITING", Export("run-a", 0, closed=False))
+    target.storage.draw([Drawn(first, {}, rewind=0)])
+    hand_all_back(target.storage, target.study_id)
+    found = [(item.trial.state, item.trial.trial_id, item.export) for item in pending(target)]
+    assert found == [
+        ("WAITING", first, Export("run-a", 0, closed=False)),
+        ("WAITING", second, Export("", 0, closed=False)),
+    ]
     exports.reset(target, first, "run-a")
-    assert pending(target) == []
+    assert [item.trial.trial_id for item in pending(target)] == [second]
 
 
 def test_stores_do_not_mix(target: Target) -> None:

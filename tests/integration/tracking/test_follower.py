@@ -5,17 +5,18 @@ from __future__ import annotations
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from studies import set_status
 from sweeps.mlflow_ui import Server
 from sweeps.tracking import Follower, sync
 from sweeps.tracking.runs import PARENT_TAG
+from tests.integration.studies.databases import set_status
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -23,14 +24,6 @@ def server(uri: str) -> Iterator[Server]:
     """A real tracking server on `mlflow_db`."""
     with Server(uri, port=0) as server:
         yield server
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for another thread or process."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def curves(path: Path) -> dict[tuple[str, str, int], float]:
@@ -67,11 +60,11 @@ def test_a_running_trial_shows_while_it_trains(
     trial_id = study.start()
     study.report(trial_id, 1, 0.5)
     follower.wake()
-    until(lambda: ("0", "valid/accuracy", 1) in curves(mlflow_db))
+    wait_for(lambda: ("0", "valid/accuracy", 1) in curves(mlflow_db))
     assert statuses(mlflow_db) == ["RUNNING", "RUNNING"]
     study.report(trial_id, 2, 0.75)
     follower.wake()
-    until(lambda: ("0", "train/loss", 2) in curves(mlflow_db))
+    wait_for(lambda: ("0", "train/loss", 2) in curves(mlflow_db))
     study.end(trial_id, "complete", 0.75, epochs=2)
     set_status(study.storage, study.study_id, "finished")
     assert follower.close()
@@ -99,7 +92,7 @@ def test_through_a_server_and_its_outage(
     warnings: list[str] = []
     follower = Follower(full.storage.url, "digits", server.address, on_warning=warnings.append)
     follower.start()
-    until(lambda: len(statuses(mlflow_db)) == 6)
+    wait_for(lambda: len(statuses(mlflow_db)) == 6)
     server.close()
 
     slowest = 0.0
@@ -109,12 +102,12 @@ def test_through_a_server_and_its_outage(
         follower.wake()
         slowest = max(slowest, time.monotonic() - begun)
     assert slowest < 0.05
-    until(lambda: len(warnings) == 1)
+    wait_for(lambda: len(warnings) == 1)
     assert warnings[0].startswith(f"MLflow at {server.address} does not take the results: ")
 
     with Server(uri, port=server.port) as again:
         assert not again.port_was_taken
-        until(lambda: len(statuses(mlflow_db)) == 26)
+        wait_for(lambda: len(statuses(mlflow_db)) == 26)
         set_status(full.storage, full.study_id, "finished")
         assert follower.close()
         stored = curves(mlflow_db)
@@ -165,7 +158,7 @@ def test_a_study_that_is_not_there_is_one_warning(study: Any, uri: str) -> None:
     warnings: list[str] = []
     follower = Follower(study.storage.url, "digit", uri, on_warning=warnings.append)
     follower.start()
-    until(lambda: bool(warnings))
+    wait_for(lambda: bool(warnings))
     assert not follower.close()
     assert warnings == [
         "MLflow is not followed: study 'digit' has no sweep to follow; see `sweeps list`"

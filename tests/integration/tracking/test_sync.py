@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow_reads import LARGEST, assert_agree, child_runs, history, parent_run
 
-from studies import UserError, queries, set_status
+from studies import UserError, queries
 from sweeps.config import Config
 from sweeps.tracking import sync
+from tests.integration.studies.databases import set_status
 
 
 def test_every_outcome_agrees_with_the_study_db_and_optuna(full: Any, uri: str) -> None:

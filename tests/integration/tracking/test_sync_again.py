@@ -14,8 +14,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow_reads import assert_agree, child_runs, history, parent_run, rows
 
-from studies import create_sweep, get_sweep, open_storage, set_status
+from studies import Drawn, cancel_trials, create_sweep, get_sweep, open_storage
+from sweeps.retry import retry
 from sweeps.tracking import sync
+from tests.integration.studies.databases import hand_all_back, set_status
 
 KILLED = """
 import sys
@@ -68,11 +70,12 @@ def test_a_trial_started_anew_has_the_new_curve_only(study: Any, uri: str) -> No
     client = MlflowClient(uri)
     old = child_runs(client)[0]
 
-    study.storage.hand_back(study.study_id)
+    hand_all_back(study.storage, study.study_id)
     sync(study.storage, "digits", uri)
     assert child_runs(client)[0].info.status == "SCHEDULED"
 
     assert study.start() == trial_id
+    study.storage.draw([Drawn(trial_id, {}, rewind=0)])
     study.report(trial_id, 1, 0.25)
     sync(study.storage, "digits", uri)
     new = child_runs(client)[0]
@@ -85,6 +88,22 @@ def test_a_trial_started_anew_has_the_new_curve_only(study: Any, uri: str) -> No
     sync(study.storage, "digits", uri)
     assert child_runs(client)[0].info.run_id == new.info.run_id
     assert_agree(study, client)
+
+
+def test_cancelled_trials_are_killed_runs_and_a_retry_names_its_first(study: Any, uri: str) -> None:
+    study.report(study.start(), 1, 0.5)
+    sync(study.storage, "digits", uri)
+    study.study.enqueue_trial({"lr": 0.01})
+    assert cancel_trials(study.storage, "digits", [0, 1]) == [0, 1]
+    ((_, new),) = retry(study.storage, "digits", [0])
+    study.end(study.start(), "complete", 0.5)
+    sync(study.storage, "digits", uri)
+    client = MlflowClient(uri)
+    runs = child_runs(client)
+    assert {number: run.info.status for number, run in runs.items()} == {0: "KILLED", 2: "FINISHED"}
+    assert runs[0].data.tags["outcome"] == "cancelled"
+    assert history(client, runs[0], "valid/accuracy") == [(1, 0.5)]
+    assert (new, runs[2].data.tags["retry_of"]) == (2, "0")
 
 
 def test_a_budget_raised_later_changes_the_best(study: Any, uri: str) -> None:

@@ -10,14 +10,14 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import Finish, StudyStorage, UserError, open_storage
+from studies import Finish, StudyStorage, UserError, give, open_storage
 from sweeps.config import Config
 from sweeps.enqueue import enqueue, from_arguments, from_yaml
 from sweeps.feed import StudyFeed
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
 from sweeps.retry import failed_trials, retry
-from sweeps.samplers import GRID_INDEX
+from sweeps.sampling import GRID_INDEX
 from sweeps.spec import load_spec
 from sweeps.stored import held_up
 from sweeps.summary import yaml_text
@@ -324,7 +324,12 @@ def test_a_plain_optuna_trial_too(storage: StudyStorage) -> None:
 def test_what_waiting_trials_wait_for(opened: Opened, storage: StudyStorage) -> None:
     sweep = opened(SPEC.replace("run_cap: 4", "run_cap: 2"))
     assert held_up(storage, "known") == "nobody runs the study now: sweeps run FILE"
+    give(storage, "known", "stop")
+    assert held_up(storage, "known") == "the study was stopped: sweeps run FILE"
     with Worker(sweep) as worker:
         assert held_up(storage, "known") is None
+        give(storage, "known", "pause")
+        assert held_up(storage, "known") == "the study is paused: sweeps resume known"
+        give(storage, "known", "run")
         worker._feed.take(2)
         assert "budget.trials (2 at the last `sweeps run`)" in str(held_up(storage, "known"))

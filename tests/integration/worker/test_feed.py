@@ -18,9 +18,10 @@ from studies import StudyStorage, SweeplaneError, UserError, open_storage, queri
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
-from sweeps.samplers import make_sampler
+from sweeps.sampling import make_sampler
 from sweeps.spec import load_spec
 from sweeps.worker import Worker
+from tests.integration.studies.databases import hand_all_back
 
 SPEC = """
 name: feed
@@ -63,7 +64,7 @@ def point(trial: Trial, epoch: int, loss: float, **more: float) -> Point:
 
 
 def end(trial: Trial, ending: Ending, epochs: int = 1, **more: Any) -> Outcome:
-    return Outcome(trial.number, ending, epochs, 0.1 * epochs, **more)
+    return Outcome(trial.number, ending, epochs, 0.1 * epochs, 0.2 * epochs, **more)
 
 
 def play(feed: Any, trial: Trial, losses: list[float]) -> None:
@@ -113,7 +114,13 @@ def test_each_ending_is_one_state_with_its_reason(opened: Callable[..., Any]) ->
     made.feed.report([point(trials[0], 3, 0.8)])
     made.feed.finish(
         [
-            end(trials[0], Ending.TRAINED, 3, test={"test/loss": 0.75, "test/accuracy": 1.0}),
+            end(
+                trials[0],
+                Ending.TRAINED,
+                3,
+                test={"test/loss": 0.75, "test/accuracy": 1.0},
+                peak_memory=2**20,
+            ),
             end(trials[1], Ending.DIVERGED, 3, step=14),
             end(trials[2], Ending.FAILED, 2, error="ValueError: no", traceback="Traceback ..."),
         ]
@@ -124,6 +131,10 @@ def test_each_ending_is_one_state_with_its_reason(opened: Callable[..., Any]) ->
     assert done.test == {"test/loss": 0.75, "test/accuracy": 1.0}
     assert (diverged.outcome, diverged.state, diverged.value) == ("diverged", "PRUNED", None)
     assert (diverged.reason, diverged.diverged_step) == ("non-finite at step 14", 14)
+    assert (diverged.last_value, diverged.last_epoch) == (0.7, 2)
+    assert (done.last_value, done.last_epoch) == (None, None)
+    assert [row.device_seconds for row in (done, diverged)] == pytest.approx([0.6, 0.6])
+    assert [row.peak_memory for row in (done, diverged)] == [2**20, None]
     assert (failed.outcome, failed.reason) == ("failed", "ValueError: no")
     assert running.outcome == "running"
     frozen = made.sweep.study.get_trials()
@@ -211,12 +222,12 @@ def test_draining_hands_back_and_the_next_worker_takes_the_same_trial(
     assert made.feed.report([point(first, 2, 0.8)]) == {first.number}
     made.feed.finish([end(first, Ending.STOPPED, 2), end(second, Ending.STOPPED, 1)])
     assert states(made.sweep) == ["WAITING", "WAITING"]
-    assert queries.curves(made.sweep.storage, "feed") == {}
+    curves = queries.curves(made.sweep.storage, "feed")
+    assert [curves[n]["valid/loss"] for n in (0, 1)] == [[(1, 0.9), (2, 0.8)], [(1, 0.9)]]
     again = opened()
-    taken = again.feed.take(2)
-    assert [(t.number, t.config, t.seeds) for t in taken] == [
-        (t.number, t.config, t.seeds) for t in (first, second)
-    ]
+    assert again.feed.take(2) == [first, second]
+    # nobody wrote a checkpoint: they start anew
+    assert queries.curves(made.sweep.storage, "feed") == {}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
@@ -226,15 +237,15 @@ def test_a_trial_that_died_in_the_middle_of_its_ask_is_drawn_anew_to_the_same_va
     text = SPEC + "baseline: false\n"
     made = opened(text)
     space = made.sweep.spec.space
-    whole = optuna.create_study(sampler=make_sampler("random", space, 0, 0)).ask()
+    whole = optuna.create_study(sampler=make_sampler("random", space, 0)).ask()
     expected = space.suggest(whole)
 
     # as a worker leaves it that is killed after the first parameters
-    made.sweep.study.sampler = make_sampler("random", space, 0, 0)
+    made.sweep.study.sampler = make_sampler("random", space, 0)
     trial = made.sweep.study.ask()
     space.suggest(Cut(trial, cut))
     assert len(trial.params) == cut
-    storage.hand_back(made.sweep.study_id, None)
+    hand_all_back(storage, made.sweep.study_id)
     (taken,) = opened(text).feed.take(1)
     assert taken.number == 0
     assert made.sweep.study.trials[0].params == expected

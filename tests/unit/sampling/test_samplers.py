@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import open_storage
-from sweeps.samplers import CMA_STATE, GRID_INDEX, free_points, make_sampler
+from sweeps.sampling import CMA_STATE, GRID_INDEX, free_points, make_sampler
 from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, to_unit
@@ -52,7 +52,7 @@ def space_of(tmp_path: Path) -> SpaceOf:
 
 
 def ask(study: optuna.Study, space: Space, method: str, seed: int = 0) -> optuna.Trial:
-    study.sampler = make_sampler(method, space, seed, len(study.get_trials(deepcopy=False)))
+    study.sampler = make_sampler(method, space, seed)
     trial = study.ask()
     space.suggest(trial)
     return trial
@@ -180,7 +180,7 @@ def test_a_grid_point_whose_trial_is_asked_again_stays_its_own(
 ) -> None:
     space = space_of("task: iris-mlp\nmethod: grid\nparameters: {lr: {values: [0.1, 0.2, 0.3]}}\n")
     with open_storage(f"sqlite:///{tmp_path}/s.db") as storage:
-        study = optuna.create_study(storage=storage, sampler=make_sampler("grid", space, 0, 0))
+        study = optuna.create_study(storage=storage, sampler=make_sampler("grid", space, 0))
         first = ask(study, space, "grid")
         second = ask(study, space, "grid")
         storage.hand_back(study._study_id, [first._trial_id])
@@ -214,7 +214,7 @@ def test_cmaes_state_is_json_and_replays_across_generations(space_of: SpaceOf) -
     generations = [state["generation"] for state in states]
     # a population of 4 + 3 ln 2 = 6 trials closes each generation
     assert generations == [number // 6 for number in range(40)]
-    assert states[6]["told"] == [0, 1, 2, 3, 4, 5]
+    assert states[6] == {"generation": 1}
 
 
 def test_grid_keeps_nothing_but_an_index(space_of: SpaceOf) -> None:

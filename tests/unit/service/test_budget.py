@@ -20,6 +20,9 @@ def trial(state: TrialState, value: float | None = None, seconds: float = 0.0) -
 DONE = trial(TrialState.COMPLETE, 0.5, 100.0)
 PRUNED = trial(TrialState.PRUNED, None, 20.0)
 FAILED = trial(TrialState.FAIL, None, 1.0)
+SHARED = create_trial(
+    state=TrialState.PRUNED, user_attrs={"seconds": 90.0, "device_seconds": 30.0}
+)  # a device that it shared with others
 RUNNING = trial(TrialState.RUNNING)
 WAITING = trial(TrialState.WAITING)
 
@@ -38,6 +41,13 @@ WAITING = trial(TrialState.WAITING)
             0.0,
             "0.0333 device-hours are used (budget.gpu_hours)",
         ),
+        (
+            {"device_seconds": 121.0},
+            [DONE, SHARED],
+            0.0,
+            "0.0361 device-hours are used (budget.gpu_hours)",
+        ),
+        ({"device_seconds": 131.0}, [DONE, SHARED], 0.0, None),
         ({"time": 60.0}, [], 59.9, None),
         ({"time": 60.0}, [], 60.0, "60 s have passed (budget.time)"),
         ({"target": 0.4}, [DONE], 0.0, None),

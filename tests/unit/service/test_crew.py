@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from studies import SweeplaneError, UserError
-from sweeps import crew
-from sweeps.crew import MOST_DEATHS, Place
+from sweeps import place as places
+from sweeps.place import MOST_DEATHS, Place
 
 ERROR = """
 import sys
@@ -34,11 +34,18 @@ def tend(one: Place, until: Callable[[], bool], *, drain: bool = False) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("code", [0, 130])
-def test_one_that_is_done_stays_so(code: int) -> None:
-    one = place(f"raise SystemExit({code})")
+def test_one_that_is_done_stays_so() -> None:
+    one = place("raise SystemExit(0)")
     tend(one, lambda: one.over)
     assert (one.error, one.said) == (None, "")
+
+
+def test_one_that_left_by_itself_is_started_again_while_the_sweep_goes_on() -> None:
+    one = place("raise SystemExit(130)")
+    tend(one, lambda: bool(one.said))
+    assert (one.over, one.said) == (False, "worker 1 ended with 130; it is started again in 0.5 s")
+    tend(one, lambda: one.over, drain=True)
+    assert one.error is None
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, SweeplaneError), (2, UserError)])
@@ -54,7 +61,7 @@ def test_one_that_ends_with_an_error_is_not_started_again(
 def test_one_that_dies_is_started_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(places, "FIRST_PAUSE_SECONDS", 0.001)
     starts = tmp_path / "starts"
     one = place(
         f"import os; open({str(starts)!r}, 'a').write('x'); os.kill(os.getpid(), {signal.SIGKILL})"
@@ -69,7 +76,7 @@ def test_one_that_dies_is_started_again_but_not_for_ever(
 
 
 def test_a_traceback_is_a_death_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(places, "FIRST_PAUSE_SECONDS", 0.001)
     one = place("raise OSError('disk')")
     tend(one, lambda: bool(one.said))
     assert one.said.startswith("worker 1 ended with 1 (OSError: disk); it is started again")

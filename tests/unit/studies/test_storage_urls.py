@@ -46,9 +46,15 @@ def test_a_url_is_shown_without_any_password() -> None:
     assert shown(parse_url("sqlite:///a/b.db")) == "sqlite:///a/b.db"
 
 
-def test_a_timeout_in_the_url_wins() -> None:
+def test_what_the_url_sets_wins() -> None:
     base = "postgresql+psycopg://me@host/db"
-    assert engine_options(parse_url(base))["connect_args"] == {"connect_timeout": 2}
-    assert engine_options(parse_url(f"{base}?connect_timeout=9")) == {}
+    given = engine_options(parse_url(base))
+    assert given["pool_pre_ping"]
+    assert (given["connect_args"]["connect_timeout"], "options" in given["connect_args"]) == (
+        2,
+        False,
+    )
+    own = engine_options(parse_url(f"{base}?connect_timeout=9&keepalives_idle=60"))
+    assert not {"connect_timeout", "keepalives_idle"} & own["connect_args"].keys()
     options = engine_options(parse_url("sqlite:///a.db?timeout=1.5"))
     assert options["connect_args"]["timeout"] == 1.5

@@ -1,0 +1,181 @@
+"""One model of a trial, with its optimizer, its schedule and its average of the weights."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from optimizers import SCHEDULES, build_optimizer, build_scheduler
+from sweeps.engines.base import Objective, Trial
+from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
+from sweeps.tasks.data import Split, epoch_seed, seed_everything
+from sweeps.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task, its data on the device."""
+
+    task: Task
+    train: Split
+    valid: Split
+    test: Split | None
+
+
+class Replica:
+    """One model of a trial, its optimizer, its schedule and its average."""
+
+    def __init__(
+        self,
+        data: Data,
+        trial: Trial,
+        seed: int,
+        model: nn.Module,
+        context: Callable[[], AbstractContextManager[object]],
+        objective: Objective,
+    ) -> None:
+        config = trial.config
+        self._task, self._train, self._seed = data.task, data.train, seed
+        self._batch_size = config.batch_size
+        self._model, self._context, self._objective = model, context, objective
+        self._optimizer = build_optimizer(
+            config.optimizer, model.parameters(), config.hypers, config.switches
+        )
+        if has_modes(self._optimizer):
+            cast(Any, self._optimizer).train()
+        self._steps = data.train.steps(config.batch_size)
+        total = self._steps * config.epochs
+        self._average: Averaged | None = None
+        if config.average != "none":
+            self._average = Averaged(model, config, total, context)
+        self._scheduler = build_scheduler(
+            config.schedule,
+            self._optimizer,
+            total,
+            config.schedule_hypers,
+            maximize=objective.maximize,
+            average=self._average.weights if self._average else None,
+        )
+        self._feedback = SCHEDULES[config.schedule].feedback
+        self._epoch_seed = 0  # of the present epoch
+        self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
+
+    def state(self) -> dict[str, Any]:
+        """Return all of it that goes on after an epoch; the tensors are those of training."""
+        model = self._model.state_dict()
+        # The versions of the modules, by which `load_state_dict` knows how to read them.
+        versions = {name: dict(each) for name, each in getattr(model, "_metadata", {}).items()}
+        return {
+            "model": {"state": dict(model), "versions": versions},
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._scheduler.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same configuration."""
+        model = OrderedDict(state["model"]["state"])
+        cast(Any, model)._metadata = state["model"]["versions"]
+        self._model.load_state_dict(model)
+        _load(self._optimizer, state["optimizer"])
+        self._scheduler.load_state_dict(state["schedule"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+
+    def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
+        """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
+        self._epoch_seed = epoch_seed(self._seed, epoch)
+        seed_everything(self._epoch_seed)
+        self._model.train()
+        losses: list[Tensor] = []
+        sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
+        for inputs, target in self._batches():
+            output, loss = self._step(inputs, target)
+            losses.append(loss)
+            with torch.no_grad():
+                for name, metric in self._task.metrics.items():
+                    sums[name] = sums[name] + metric(output, target)
+        curve = torch.stack(losses).double()
+        values = {"train/loss": curve.mean().item()}
+        values |= {f"train/{name}": float(total) / len(losses) for name, total in sums.items()}
+        values |= self.evaluate("valid", valid)
+        bad = (~curve.isfinite()).nonzero()
+        inside = int(bad[0]) + 1 if len(bad) else self._steps
+        self.last_step = (epoch - 1) * self._steps + inside
+        if self._feedback:
+            self._scheduler.observe(values[self._objective.name])
+        return values
+
+    def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
+        """One update; returns output and loss before it (L-BFGS asks for more than these)."""
+        asked: list[tuple[Any, Tensor]] = []
+
+        def closure() -> Tensor:
+            self._optimizer.zero_grad()
+            with self._context():
+                output = self._model(*inputs)
+                loss: Tensor = self._task.loss(output, target)
+            torch.autograd.backward(loss)
+            asked.append((output, loss.detach()))
+            return loss
+
+        self._optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
+        self._scheduler.step()
+        if self._average:
+            self._average.weights.update()
+        return asked[0]
+
+    def _batches(self) -> Batches:
+        """Return the present epoch's training batches."""
+        return self._train.shuffled(self._batch_size, self._epoch_seed)
+
+    def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
+        """Return the loss and metrics over a whole split, each example weighing the same.
+
+        An optimizer with averages of its own (Schedule-Free) is judged by these. With an `average`
+        the values are the average's, and those without it are `*_raw`.
+        """
+        self._model.eval()
+        own = weights_to_evaluate(self._optimizer, self._model, self._batches(), self._context)
+        with own:
+            raw = self._measured(split_name, split)
+        if self._average is None:
+            return raw
+        judged = raw
+        if self._average.weights.averaged:
+            with self._average.judged(self._batches()):
+                judged = self._measured(split_name, split)
+        return judged | {f"{name}_raw": value for name, value in raw.items()}
+
+    @torch.no_grad()
+    def _measured(self, split_name: str, split: Split) -> dict[str, float]:
+        functions = {"loss": self._task.loss, **self._task.metrics}
+        totals = dict.fromkeys(functions, 0.0)
+        count = 0
+        for inputs, target in split.ordered():
+            with self._context():
+                output = self._model(*inputs)
+                for name, function in functions.items():
+                    totals[name] += float(function(output, target)) * len(target)
+            count += len(target)
+        return {f"{split_name}/{name}": total / count for name, total in totals.items()}
+
+
+def _load(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimizer's state in the types that it had: torch casts to those of the weights."""
+    optimizer.load_state_dict(saved)
+    own = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    names = chain.from_iterable(group["params"] for group in saved["param_groups"])
+    for p, name in zip(own, names, strict=True):
+        for key, value in saved["state"].get(name, {}).items():
+            now = optimizer.state[p].get(key)
+            if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype != value.dtype:
+                optimizer.state[p][key] = value.to(now.device, copy=True)
