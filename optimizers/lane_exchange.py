@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def state_to_drop_in(lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer) -> None:
+def state_to_drop_in(
+    lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer, params: Sequence[Tensor]
+) -> None:
     """Give a fresh drop-in of the lane's rule the lane's state; the weights are the caller's.
 
-    Its parameters are the lane's weights, in their order, in one group.
+    `params` are those of its one group that the lane's weights belong to, in their order.
     """
     rows, row = _find(lanes, lane)
     (group,) = optimizer.param_groups
@@ -27,7 +30,7 @@ def state_to_drop_in(lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer) 
     if not steps:
         return
     numbers = {name: values[row] for name, values in rows.numbers.items()}
-    for place, p in enumerate(group["params"]):
+    for place, p in enumerate(params):
         state: dict[str, Any] = {"step": steps}
         for buffer, parts in rows.buffers.items():
             state[buffer] = _part(lanes, rows, parts, place)[row].clone()
@@ -40,11 +43,13 @@ def state_to_drop_in(lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer) 
 
 
 @torch.no_grad()
-def state_from_drop_in(lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer) -> None:
-    """Give a lane the state of a drop-in of its rule, made by `state_to_drop_in` or by training."""
+def state_from_drop_in(
+    lanes: LaneOptimizer, lane: int, optimizer: RuleOptimizer, params: Sequence[Tensor]
+) -> None:
+    """Give a fresh lane the state of a drop-in of its rule."""
     rows, row = _find(lanes, lane)
     (group,) = optimizer.param_groups
-    states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
+    states = [optimizer.state[p] for p in params if p in optimizer.state]
     if not states:
         return
     lanes.steps[lane] = states[0]["step"]

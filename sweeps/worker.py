@@ -23,7 +23,8 @@ from sweeps.asking import Asker
 from sweeps.budget import Budget
 from sweeps.control import Interrupted, Interruptible, ended_by, note
 from sweeps.device import resolve_device
-from sweeps.engines.base import Objective
+from sweeps.engines.base import Engine, Objective
+from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
@@ -74,7 +75,10 @@ class Worker:
         self._sweep, self._changed, self._leads = sweep, changed, leads
         self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
-        self._member = Member(sweep, device=self._device, leads=leads, lease_seconds=lease_seconds)
+        self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else 1
+        self._member = Member(
+            sweep, device=self._device, lanes=self._lanes, leads=leads, lease_seconds=lease_seconds
+        )
         self.progress = make_progress(sweep)
 
     def __enter__(self) -> Self:
@@ -103,7 +107,7 @@ class Worker:
         """
         spec = self._sweep.spec
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
-        engine = SerialEngine(self._device, spec.precision, objective)
+        engine = self._engine(objective)
         try:
             with self._member.present():
                 if self._leads:
@@ -139,6 +143,12 @@ class Worker:
     def drained(self) -> bool:
         """Whether a signal or a command ended the run before the budget was met."""
         return self._feed.ended is None
+
+    def _engine(self, objective: Objective) -> Engine:
+        precision = self._sweep.spec.precision
+        if self._lanes == 1:
+            return SerialEngine(self._device, precision, objective)
+        return LanesEngine(self._device, precision, objective, self._lanes, self._warn)
 
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec

@@ -104,6 +104,12 @@ class ScheduleLR(FactorLR):
             set_rate(group, lr)
         self._last_lr = rates(self.optimizer)
 
+    def go_to(self, step: int, state: Mapping[str, float]) -> None:
+        """Be where `step` steps and these evaluations led (`state`), the rates too."""
+        self._step_count, self.state = step + 1, dict(state)
+        self.forget()
+        self._update_lr(step)
+
     def _moves_momentum(self) -> bool:
         one = torch.ones(1, dtype=torch.float64)
         return self.schedule.momentum(one, one, lane(self.hypers)) is not None

@@ -20,6 +20,9 @@ from optimizers.drop_in import RuleOptimizer
 if TYPE_CHECKING:
     from sweeps.config import Config
 
+WRAPPED = "model."
+"""Before the names of weights and buffers in an `Averaged`'s state: its model is wrapped."""
+
 Batches = Iterable[tuple[tuple[Tensor, ...], Tensor]]
 
 

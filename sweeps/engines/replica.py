@@ -43,26 +43,26 @@ class Replica:
         objective: Objective,
     ) -> None:
         config = trial.config
-        self._task, self._train, self._seed = data.task, data.train, seed
+        self._task, self._train, self.seed = data.task, data.train, seed
         self._batch_size = config.batch_size
-        self._model, self._context, self._objective = model, context, objective
-        self._optimizer = build_optimizer(
+        self.model, self._context, self._objective = model, context, objective
+        self.optimizer = build_optimizer(
             config.optimizer, model.parameters(), config.hypers, config.switches
         )
-        if has_modes(self._optimizer):
-            cast(Any, self._optimizer).train()
+        if has_modes(self.optimizer):
+            cast(Any, self.optimizer).train()
         self._steps = data.train.steps(config.batch_size)
         total = self._steps * config.epochs
-        self._average: Averaged | None = None
+        self.average: Averaged | None = None
         if config.average != "none":
-            self._average = Averaged(model, config, total, context)
-        self._scheduler = build_scheduler(
+            self.average = Averaged(model, config, total, context)
+        self.scheduler = build_scheduler(
             config.schedule,
-            self._optimizer,
+            self.optimizer,
             total,
             config.schedule_hypers,
             maximize=objective.maximize,
-            average=self._average.weights if self._average else None,
+            average=self.average.weights if self.average else None,
         )
         self._feedback = SCHEDULES[config.schedule].feedback
         self._epoch_seed = 0  # of the present epoch
@@ -70,31 +70,31 @@ class Replica:
 
     def state(self) -> dict[str, Any]:
         """Return all of it that goes on after an epoch; the tensors are those of training."""
-        model = self._model.state_dict()
+        model = self.model.state_dict()
         # The versions of the modules, by which `load_state_dict` knows how to read them.
         versions = {name: dict(each) for name, each in getattr(model, "_metadata", {}).items()}
         return {
             "model": {"state": dict(model), "versions": versions},
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._scheduler.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.scheduler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state` of the same configuration."""
         model = OrderedDict(state["model"]["state"])
         cast(Any, model)._metadata = state["model"]["versions"]
-        self._model.load_state_dict(model)
-        _load(self._optimizer, state["optimizer"])
-        self._scheduler.load_state_dict(state["schedule"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
+        self.model.load_state_dict(model)
+        _load(self.optimizer, state["optimizer"])
+        self.scheduler.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
-        self._epoch_seed = epoch_seed(self._seed, epoch)
+        self._epoch_seed = epoch_seed(self.seed, epoch)
         seed_everything(self._epoch_seed)
-        self._model.train()
+        self.model.train()
         losses: list[Tensor] = []
         sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
         for inputs, target in self._batches():
@@ -111,7 +111,7 @@ class Replica:
         inside = int(bad[0]) + 1 if len(bad) else self._steps
         self.last_step = (epoch - 1) * self._steps + inside
         if self._feedback:
-            self._scheduler.observe(values[self._objective.name])
+            self.scheduler.observe(values[self._objective.name])
         return values
 
     def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
@@ -119,18 +119,18 @@ class Replica:
         asked: list[tuple[Any, Tensor]] = []
 
         def closure() -> Tensor:
-            self._optimizer.zero_grad()
+            self.optimizer.zero_grad()
             with self._context():
-                output = self._model(*inputs)
+                output = self.model(*inputs)
                 loss: Tensor = self._task.loss(output, target)
             torch.autograd.backward(loss)
             asked.append((output, loss.detach()))
             return loss
 
-        self._optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
-        self._scheduler.step()
-        if self._average:
-            self._average.weights.update()
+        self.optimizer.step(closure)  # type: ignore[arg-type]  # a loss, as torch's docs have it
+        self.scheduler.step()
+        if self.average:
+            self.average.weights.update()
         return asked[0]
 
     def _batches(self) -> Batches:
@@ -143,15 +143,15 @@ class Replica:
         An optimizer with averages of its own (Schedule-Free) is judged by these. With an `average`
         the values are the average's, and those without it are `*_raw`.
         """
-        self._model.eval()
-        own = weights_to_evaluate(self._optimizer, self._model, self._batches(), self._context)
+        self.model.eval()
+        own = weights_to_evaluate(self.optimizer, self.model, self._batches(), self._context)
         with own:
             raw = self._measured(split_name, split)
-        if self._average is None:
+        if self.average is None:
             return raw
         judged = raw
-        if self._average.weights.averaged:
-            with self._average.judged(self._batches()):
+        if self.average.weights.averaged:
+            with self.average.judged(self._batches()):
                 judged = self._measured(split_name, split)
         return judged | {f"{name}_raw": value for name, value in raw.items()}
 
@@ -162,7 +162,7 @@ class Replica:
         count = 0
         for inputs, target in split.ordered():
             with self._context():
-                output = self._model(*inputs)
+                output = self.model(*inputs)
                 for name, function in functions.items():
                     totals[name] += float(function(output, target)) * len(target)
             count += len(target)

@@ -135,13 +135,6 @@ def _auto_or_count(what: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _one_lane(value: Any) -> Any:
-    if is_int(value) and value > 1:
-        text = f"lanes is {value}; this version runs one trial at a time: give auto or 1"
-        raise words(text)
-    return value
-
-
 def _text(what: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         if not isinstance(value, str) or not value.strip():
@@ -270,7 +263,7 @@ class SweepFile(Model):
     device: Annotated[
         str, _matches("device", r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")
     ] = "auto"
-    lanes: Annotated[int | str, _auto_or_count("lanes"), BeforeValidator(_one_lane)] = "auto"
+    lanes: Annotated[int | str, _auto_or_count("lanes")] = "auto"
     precision: Annotated[str, _one_of("precision", ("float32", "float64", "bf16"))] = "float32"
     compile: Annotated[bool | str, BeforeValidator(_not_compiled)] = "auto"
     workers: Annotated[int | str, _auto_or_count("workers")] = "auto"

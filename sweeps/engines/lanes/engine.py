@@ -1,145 +1,208 @@
-"""`LanesEngine`: up to K trials train at once; one that ends leaves its lane to the next."""
+"""`LanesEngine`: up to K models train at once; a trial that ends leaves its lanes to the next.
+
+Trials that share a model, its data and the batch size train as one program (`Group`). What cannot
+be stacked (an optimizer of another library, a model that `torch.vmap` refuses) trains beside them,
+one model after the other, as the serial engine does it. A program that fails is taken apart: its
+trials train this epoch one by one, from where they were, so that only the one at fault ends.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 
-from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, Tasks, Trial
-from sweeps.engines.lanes.fusing import try_fusing
-from sweeps.engines.lanes.group import Data, Epoch, Group, Seat
+from optimizers import RULES
+from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.lanes.fusing import Fusing, try_fusing
+from sweeps.engines.lanes.group import Group
+from sweeps.engines.lanes.run import Run
+from sweeps.engines.replica import Data, Replica
 from sweeps.tasks.data import epoch_seed, open_split, seed_everything
 
 
 class LanesEngine:
-    """Trains up to `lanes` trials at once; those that share a model train as one program."""
+    """Trains up to `lanes` models at once; `say` gets a line when trials cannot be stacked.
 
-    def __init__(self, device: str, precision: str, objective: Objective, lanes: int) -> None:
+    `precision` is `float32`, `float64`, or `bf16`: float32 weights, the forward pass in autocast.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        precision: str,
+        objective: Objective,
+        lanes: int,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._device = torch.device(device)
         self._dtype = torch.float64 if precision == "float64" else torch.float32
         self._autocast = precision == "bf16"
-        self._objective, self._lanes = objective, lanes
+        self._objective, self._lanes, self._say = objective, lanes, say
         self._groups: dict[str, Group] = {}
-        self._seconds: dict[int, float] = {}
+        self._fusings: dict[str, Fusing] = {}
+        self._runs: list[Run] = []
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
+        # torch's first optimizer imports its compiler (0.9 s), which is not the first trial's time
+        torch.optim.SGD([torch.zeros(1)])
+        self._runs, self._groups = [], {}  # what was interrupted is not gone on with
         while True:
             self._refill(tasks, feed)
-            if not self._groups:
+            if not self._runs:
                 return
-            for key, group in list(self._groups.items()):
-                self._epoch(group, feed)
-                if not any(group.seats):
-                    del self._groups[key]
+            self._train(feed)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
-        used = sum(seat is not None for group in self._groups.values() for seat in group.seats)
-        if used >= self._lanes:
+        room = self._lanes - sum(len(run.trial.seeds) for run in self._runs)
+        wanted = room if not self._runs else room // len(self._runs[0].trial.seeds)
+        if wanted < 1 and self._runs:
             return
-        for trial in feed.take(self._lanes - used):
+        for trial in feed.take(max(wanted, 1)):
+            run = Run(trial, self._device)
             try:
-                self._place(tasks, trial)
+                self._begin(run, tasks)
             except Exception as error:  # the user's own code may raise anything
-                feed.finish([_failed(trial.number, 0, 0.0, error)])
+                feed.finish([run.fails(error)])
+            else:
+                self._runs.append(run)
 
-    def _place(self, tasks: Tasks, trial: Trial) -> None:
-        config = trial.config
+    def _begin(self, run: Run, tasks: Tasks) -> None:
+        trial = run.trial
+        run.data = self._open(tasks, trial)
+        run.replicas = [self._replica(run.data, trial, seed) for seed in trial.seeds]
+        if trial.start is not None:
+            for replica, state in zip(run.replicas, trial.start.replicas, strict=True):
+                replica.load(state)
+        self._seat(run)
+
+    def _seat(self, run: Run) -> None:
+        """Give a run lanes of its group, where it can have them."""
+        config, data = run.trial.config, run.data
+        if config.optimizer not in RULES:
+            return
         key = json.dumps([config.task_args, config.batch_size], sort_keys=True)
-        models = []
-        task = tasks(config.task_args)
-        for seed in trial.seeds:
-            seed_everything(epoch_seed(seed, 0))
-            models.append(task.model().to(self._device, self._dtype))
+        if key not in self._fusings:
+            batch = next(iter(data.train.shuffled(config.batch_size, 0)))
+            make = partial(self._model, data)
+            self._fusings[key] = try_fusing(make, batch, data.task.loss, self._context)
+            if reason := self._fusings[key].reason:
+                self._say(f"trials of this model train one by one: {reason}")
+        fusing = self._fusings[key]
+        if fusing.reason:
+            return
         if key not in self._groups:
-            self._groups[key] = self._make(tasks, trial)
+            self._groups[key] = Group(
+                data,
+                config.batch_size,
+                self._lanes,
+                self._model(data),
+                fusing.untrained,
+                self._context,
+                metric=self._objective.name,
+                maximize=self._objective.maximize,
+            )
         group = self._groups[key]
-        for lane, seed, model in zip(group.free(), trial.seeds, models, strict=False):
-            group.seat(lane, trial, seed, model)
-        self._seconds[trial.number] = 0.0
+        if len(group.free) < len(run.replicas):
+            return
+        run.group, run.lanes = group, group.free[: len(run.replicas)]
+        for lane, replica in zip(run.lanes, run.replicas, strict=True):
+            group.seat(lane, config, replica)
+        run.replicas = []
 
-    def _make(self, tasks: Tasks, trial: Trial) -> Group:
+    def _open(self, tasks: Tasks, trial: Trial) -> Data:
+        """Return the trial's task on the device; those in use stay there."""
         task = tasks(trial.config.task_args)
+        for run in self._runs:
+            if run.data.task is task:
+                return run.data
         place = partial(open_split, device=self._device, dtype=self._dtype)
         test = None if task.test is None else place("test", task.test)
-        data = Data(task, place("train", task.train), place("valid", task.valid), test)
-        size = trial.config.batch_size
-        batch = next(iter(data.train.shuffled(size, 0)))
+        return Data(task, place("train", task.train), place("valid", task.valid), test)
 
-        def make() -> torch.nn.Module:
-            return task.model().to(self._device, self._dtype)
+    def _model(self, data: Data) -> torch.nn.Module:
+        return data.task.model().to(self._device, self._dtype)
 
-        fusing = try_fusing(make, batch, task.loss, self._context)
-        return Group(
-            data, size, self._lanes, fusing, make(), self._context,
-            metric=self._objective.name, maximize=self._objective.maximize,
-        )
+    def _replica(self, data: Data, trial: Trial, seed: int) -> Replica:
+        seed_everything(epoch_seed(seed, 0))
+        return Replica(data, trial, seed, self._model(data), self._context, self._objective)
 
-    def _epoch(self, group: Group, feed: Feed) -> None:
-        start = time.perf_counter()
-        epochs = group.epoch()
-        seconds = time.perf_counter() - start
-        points, steps = [], {}
-        for number, lanes in _by_trial(group).items():
-            self._seconds[number] += seconds
-            values = _mean([epochs[lane].values for lane in lanes])
-            seat = group.seats[lanes[0]]
-            steps[number] = min(epochs[lane].last_step for lane in lanes)
-            points.append(Point(number, seat.epoch, values, self._seconds[number], self._diverged(values)))
+    def _train(self, feed: Feed) -> None:
+        """Train every run one epoch, report, and end those that are at their end."""
+        ended: list[Outcome] = []
+        for group in list(self._groups.values()):
+            self._together([run for run in self._runs if run.group is group], group)
+        for run in [run for run in self._runs if run.group is None and not run.measured]:
+            try:
+                run.alone()
+            except Exception as error:
+                ended.append(run.fails(error))
+        points = [self._point(run) for run in self._runs if run.measured]
         stop = feed.report(points)
-        outcomes, trained = [], []
-        for point in points:
-            end = partial(Outcome, point.number)
-            lanes = _by_trial(group)[point.number]
-            epochs_in_all = group.seats[lanes[0]].trial.config.epochs
-            if point.diverged:
-                outcomes.append(end(Ending.DIVERGED, point.epoch, point.seconds, step=steps[point.number]))
-            elif point.epoch == epochs_in_all:
-                trained.append(point)
-            elif point.number in stop:
-                outcomes.append(end(Ending.STOPPED, point.epoch, point.seconds))
-        if trained:
-            tests = group.evaluate("test", group.data.test) if group.data.test is not None else None
-            for point in trained:
-                lanes = _by_trial(group)[point.number]
-                measured = _mean([tests[lane] for lane in lanes]) if tests else {}
-                outcomes.append(Outcome(point.number, Ending.TRAINED, point.epoch, point.seconds, test=measured))
-        for outcome in outcomes:
-            group.leave(outcome.number)
-        if outcomes:
-            feed.finish(outcomes)
+        diverged = {point.number for point in points if point.diverged}
+        for run in self._runs:
+            if run.measured:
+                try:
+                    ended += run.outcome(run.trial.number in stop, run.trial.number in diverged)
+                except Exception as error:  # the test's own metric
+                    ended.append(run.fails(error))
+        self._leave({outcome.number for outcome in ended})
+        if ended:
+            feed.finish(ended)
 
-    def _diverged(self, values: Mapping[str, float]) -> bool:
+    def _together(self, runs: list[Run], group: Group) -> None:
+        """Train a group's runs; if the program fails, take it apart, where the epoch began."""
+        if not runs:
+            return
+        restore = group.keep()
+        began = time.perf_counter()
+        try:
+            found = group.epoch()
+        except Exception as error:
+            self._say(f"{len(runs)} trials go on one by one: {type(error).__name__}: {error}")
+            restore()
+            for run in runs:
+                run.unseat(self._states(run))
+            return
+        seconds = time.perf_counter() - began
+        for run in runs:
+            run.took(seconds, share=1 / len(runs))
+            run.measured = [found[lane] for lane in run.lanes]
+
+    def _states(self, run: Run) -> list[Replica]:
+        """Return a seated run's models as replicas of their own."""
+        assert run.group is not None
+        made = [self._replica(run.data, run.trial, seed) for seed in run.trial.seeds]
+        for lane, replica in zip(run.lanes, made, strict=True):
+            run.group.fill(lane, replica)
+        return made
+
+    def _point(self, run: Run) -> Point:
+        values = run.values()
         judged = ("train/loss", "valid/loss", self._objective.name)
-        return not all(math.isfinite(values[name]) for name in judged)
+        diverged = not all(math.isfinite(values[name]) for name in judged)
+        last = run.epoch == run.trial.config.epochs
+        state = None if diverged or last else partial(self._state, run)
+        return Point(run.trial.number, run.epoch, values, run.seconds, diverged, state)
+
+    def _state(self, run: Run) -> State:
+        replicas = run.replicas or self._states(run)
+        return run.state([replica.state() for replica in replicas])
+
+    def _leave(self, numbers: set[int]) -> None:
+        for run in self._runs:
+            if run.trial.number in numbers:
+                run.unseat([])
+        self._runs = [run for run in self._runs if run.trial.number not in numbers]
+        used = {id(run.group) for run in self._runs}
+        self._groups = {key: group for key, group in self._groups.items() if id(group) in used}
 
     def _context(self) -> AbstractContextManager[object]:
         if self._autocast:
             return torch.autocast(self._device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-def _by_trial(group: Group) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for lane, seat in enumerate(group.seats):
-        if seat is not None:
-            found.setdefault(seat.trial.number, []).append(lane)
-    return found
-
-
-def _failed(number: int, epoch: int, seconds: float, error: Exception) -> Outcome:
-    return Outcome(
-        number, Ending.FAILED, epoch, seconds,
-        error=traceback.format_exception_only(error)[-1].strip(),
-        traceback="".join(traceback.format_exception(error)),
-    )
-
-
-def _mean(curves: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}

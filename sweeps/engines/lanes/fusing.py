@@ -1,8 +1,8 @@
 """Can K copies of a model run as one program? Found by trying it on a real batch.
 
-Two fresh models train one step each, alone and stacked. The stack is used where losses, gradients
-and buffers are the same; where they differ, or where `torch.vmap` refuses, the reason is said and
-each lane gets its own forward and backward.
+Two fresh models train one step each, alone and stacked. They are stacked where losses, gradients
+and buffers are the same. Where they differ, or where `torch.vmap` refuses, trials of this model
+train one by one, and the reason is said.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ Context = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Fusing:
-    """How a model is stacked; `reason` says why it is not fused."""
+    """How a model is stacked: `untrained` weights get no gradient; `reason`: why it is not."""
 
-    fused: bool
     untrained: frozenset[str]
     reason: str = ""
 
 
-def try_fusing(make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context) -> Fusing:
+def try_fusing(
+    make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context
+) -> Fusing:
     """Find out how the models of `make` are stacked, on a training batch `[B, ...]`.
 
     Raises:
@@ -40,9 +41,9 @@ def try_fusing(make: Callable[[], nn.Module], batch: Batch, loss: Function, cont
     grads = [grad for _, grad in alone]
     untrained = frozenset(name for name, grad in grads[0].items() if grad is None)
     if len(untrained) == len(grads[0]):
-        return Fusing(False, frozenset(), "no weight gets a gradient")
+        return Fusing(frozenset(), "no weight gets a gradient")
     fresh = [_seeded(make, seed) for seed in (1, 2)]
-    stack = Stack(fresh[0], 2, fused=True, untrained=untrained, context=context)
+    stack = Stack(fresh[0], 2, untrained=untrained, context=context)
     for lane, model in enumerate(fresh):
         stack.put(lane, model)
     inputs, target = batch
@@ -52,11 +53,11 @@ def try_fusing(make: Callable[[], nn.Module], batch: Batch, loss: Function, cont
             tuple(torch.stack([x, x]) for x in inputs), torch.stack([target, target]), loss
         )
     except Exception as error:  # vmap has many ways to say no
-        return Fusing(False, untrained, f"torch.vmap: {_first_line(error)}")
+        return Fusing(untrained, f"torch.vmap: {_first_line(error)}")
     difference = _difference(stack, fresh, models, alone, losses)
     if difference and not _is_random(make, batch, loss, context):
-        return Fusing(False, untrained, difference)
-    return Fusing(True, untrained)
+        return Fusing(untrained, difference)
+    return Fusing(untrained)
 
 
 def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -101,7 +102,9 @@ def _difference(
     return ""
 
 
-def _is_random(make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context) -> bool:
+def _is_random(
+    make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context
+) -> bool:
     """Does training draw random numbers (dropout), so that losses differ by nature?"""
     model = _seeded(make, 1)
     before = torch.get_rng_state()

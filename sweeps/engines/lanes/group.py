@@ -1,4 +1,4 @@
-"""`Group`: trials that share model, data and batch size, trained an epoch at a time.
+"""`Group`: models in training together, those that share architecture, data and batch size.
 
 All lanes of a group take the same number of steps in an epoch, so they begin and end it together:
 a lane is given to the next trial between two epochs, while the others go on.
@@ -6,128 +6,174 @@ a lane is given to the next trial between two epochs, while the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from optimizers import LaneOptimizer
+from optimizers.drop_in import RuleOptimizer
+from optimizers.lane_exchange import state_from_drop_in, state_to_drop_in
 from optimizers.weight_average import LaneAverages
-from sweeps.engines.base import Trial
+from sweeps.config import Config
+from sweeps.engines.evaluation import WRAPPED
 from sweeps.engines.lanes.batches import side_by_side
-from sweeps.engines.lanes.fusing import Fusing
 from sweeps.engines.lanes.judging import Judge
 from sweeps.engines.lanes.pace import Pace, average_of, columns, momentum_name, rule_of
 from sweeps.engines.lanes.stack import Stack
+from sweeps.engines.replica import Data, Replica
 from sweeps.tasks.data import Batch, Split, epoch_seed, seed_everything
-from sweeps.tasks.task import Task
 
 
 @dataclass
 class Seat:
-    """One lane's trial: one of its repeats."""
+    """Who has a lane: one repeat of a trial."""
 
-    trial: Trial
+    config: Config
     seed: int
     pace: Pace
     momentum: str | None  # which of its knobs the schedule moves
-    epoch: int = 0  # trained so far
+    epoch: int  # trained so far
 
 
-@dataclass
-class Epoch:
+@dataclass(frozen=True)
+class Measured:
     """What an epoch measured in one lane."""
 
     values: dict[str, float]
     last_step: int  # the first update with a non-finite loss, or the epoch's last one
 
 
-@dataclass(frozen=True)
-class Data:
-    """A task and its data on the device."""
-
-    task: Task
-    train: Split
-    valid: Split
-    test: Split | None
-
-
 class Group:
-    """Up to `lanes` models in training together."""
+    """Up to `lanes` models of the architecture of `like` in training together.
+
+    `metric` is the curve that schedules with feedback read; `maximize`: more of it is better.
+    """
 
     def __init__(
         self,
         data: Data,
         batch_size: int,
         lanes: int,
-        fusing: Fusing,
         like: nn.Module,
+        untrained: frozenset[str],
         context: Callable[[], AbstractContextManager[object]],
         *,
         metric: str,
         maximize: bool,
     ) -> None:
-        self.data, self._batch_size = data, batch_size
+        self._data, self._batch_size = data, batch_size
         self._metric, self._maximize = metric, maximize
         self._steps = data.train.steps(batch_size)
-        self.stack = Stack(
-            like, lanes, fused=fusing.fused, untrained=fusing.untrained, context=context
-        )
-        self.seats: list[Seat | None] = [None] * lanes
+        self._stack = Stack(like, lanes, untrained=untrained, context=context)
+        self._seats: list[Seat | None] = [None] * lanes
         self._optimizer: LaneOptimizer | None = None
         self._averages: LaneAverages | None = None
         functions = {"loss": data.task.loss, **data.task.metrics}
-        self._judge = Judge(self.stack, functions, self._last_batches)
+        self._judge = Judge(self._stack, functions, self._last_batches)
 
+    @property
     def free(self) -> list[int]:
-        """Return the lanes without a trial."""
-        return [lane for lane, seat in enumerate(self.seats) if seat is None]
+        """The lanes that nobody has."""
+        return [lane for lane, seat in enumerate(self._seats) if seat is None]
 
-    def seat(self, lane: int, trial: Trial, seed: int, model: nn.Module) -> None:
-        """Give a lane to one repeat of a trial, from its first epoch."""
-        config = trial.config
-        total = self._steps * config.epochs
+    def seat(self, lane: int, config: Config, replica: Replica) -> None:
+        """Give a lane to a model, as far as its replica has come."""
         rule, hypers = rule_of(config)
+        stack, lanes, total = self._stack, len(self._seats), self._steps * config.epochs
         if self._optimizer is None:
-            first = {name: torch.full((len(self.seats),), x) for name, x in hypers.items()}
-            self._optimizer = LaneOptimizer(rule, self.stack.flat, self.stack.shapes, first)
+            first = {name: torch.full((lanes,), x) for name, x in hypers.items()}
+            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first)
         self._optimizer.reset(lane, hypers, rule)
-        self.stack.put(lane, model)
-        average = average_of(config)
-        if average is not None and self._averages is None:
-            none = [None] * len(self.seats)
-            totals = torch.ones(len(self.seats), dtype=torch.float64)
-            self._averages = LaneAverages(none, self.stack.flat.detach(), totals, {})
-        if self._averages is not None:
-            self._averages.reset(lane, average, total, config.average_hypers)
-            self._judge.forget(lane)
+        stack.put(lane, replica.model)
+        params = stack.trained(replica.model)
+        state_from_drop_in(self._optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
+        self._begin_average(lane, config, total, replica)
         pace = Pace(config, total, maximize=self._maximize)
-        self.seats[lane] = Seat(trial, seed, pace, momentum_name(rule))
+        pace.begin(replica.scheduler.state)
+        epoch = replica.scheduler.last_epoch // self._steps
+        self._seats[lane] = Seat(config, replica.seed, pace, momentum_name(rule), epoch)
 
-    def leave(self, number: int) -> None:
-        """Free the lanes of a trial."""
-        self.seats = [None if s is not None and s.trial.number == number else s for s in self.seats]
+    def leave(self, lane: int) -> None:
+        """Free a lane."""
+        self._seats[lane] = None
 
-    def epoch(self) -> dict[int, Epoch]:
+    def fill(self, lane: int, replica: Replica) -> None:
+        """Bring a fresh replica of a lane's model to where the lane is."""
+        seat, optimizer = self._seats[lane], self._optimizer
+        assert seat is not None
+        assert optimizer is not None
+        self._stack.take(lane, replica.model)
+        params = self._stack.trained(replica.model)
+        state_to_drop_in(optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
+        replica.scheduler.go_to(seat.epoch * self._steps, seat.pace.state)
+        if replica.average is not None:
+            replica.average.load_state_dict(self._average_of(lane, replica.average.state_dict()))
+
+    def _average_of(self, lane: int, fresh: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a lane's average as `Averaged` has it, given that of a fresh one."""
+        averages = self._averages
+        assert averages is not None
+        own = self._stack.split(averages.average[lane])
+        average = {f"{WRAPPED}{name}": x for name, x in own.items()}
+        weights = fresh["weights"]
+        statistics = self._judge.statistics(lane)
+        weights = {
+            **weights,
+            "steps": int(averages.steps[lane]),
+            "averaged": int(averages.averaged[lane]),
+            "average": {**weights["average"], **average},
+            "statistics": {f"{WRAPPED}{name}": x for name, x in statistics.items()},
+        }
+        return {"weights": weights, "calibrated": self._judge.calibrated(lane)}
+
+    def keep(self) -> Callable[[], None]:
+        """Return a function that brings every lane back to where it is now."""
+        stack, optimizer, averages = self._stack, self._optimizer, self._averages
+        assert optimizer is not None
+        flat = stack.flat.detach().clone()
+        held = {name: x.clone() for name, x in stack.held.items()}
+        state, average = optimizer.state_dict(), None if averages is None else averages.state_dict()
+        judged = self._judge.keep()
+        seats = [(seat, seat.epoch, seat.pace.state) for seat in self._seats if seat is not None]
+
+        def restore() -> None:
+            with torch.no_grad():
+                stack.flat.copy_(flat)
+            stack.held = held
+            optimizer.load_state_dict(state)
+            if averages is not None and average is not None:
+                averages.load_state_dict(average)
+            judged()
+            for seat, epoch, before in seats:
+                seat.epoch = epoch
+                seat.pace.begin(before)
+
+        return restore
+
+    def epoch(self) -> dict[int, Measured]:
         """Train all lanes one epoch and evaluate; what each measured, by lane."""
-        seats = {lane: seat for lane, seat in enumerate(self.seats) if seat is not None}
-        for seat in seats.values():
-            seat.epoch += 1
+        for seat in self._seats:
+            if seat is not None:
+                seat.epoch += 1
         seeds = self._seeds()
         seed_everything(seeds[0])
         losses, metrics = self._train(seeds)
-        values = self.evaluate("valid", self.data.valid)
+        values = self.evaluate("valid", self._data.valid)
         found = {}
-        for lane, seat in seats.items():
+        for lane, seat in enumerate(self._seats):
+            if seat is None:
+                continue
             curve = losses[:, lane]
             own = {"train/loss": curve.mean().item()}
-            own |= {f"train/{name}": float(total[lane]) for name, total in metrics.items()}
+            own |= {f"train/{name}": float(mean[lane]) for name, mean in metrics.items()}
             own |= values[lane]
             bad = (~curve.isfinite()).nonzero()
             inside = int(bad[0]) + 1 if len(bad) else self._steps
-            found[lane] = Epoch(own, (seat.epoch - 1) * self._steps + inside)
+            found[lane] = Measured(own, (seat.epoch - 1) * self._steps + inside)
             seat.pace.observe(own[self._metric])
         return found
 
@@ -137,60 +183,82 @@ class Group:
         values = self._judge.evaluate(name, split, self._optimizer, self._averages)
         columns = {n: value.tolist() for n, value in values.items()}
         found = []
-        for lane, seat in enumerate(self.seats):
+        for lane, seat in enumerate(self._seats):
             own = {n: column[lane] for n, column in columns.items()}
-            if seat is None or seat.trial.config.average == "none":
+            if seat is None or seat.config.average == "none":
                 own = {n: value for n, value in own.items() if not n.endswith("_raw")}
             found.append(own)
         return found
 
+    def _begin_average(self, lane: int, config: Config, total: int, replica: Replica) -> None:
+        average = average_of(config)
+        if average is not None and self._averages is None:
+            flat = self._stack.flat.detach()
+            totals = torch.ones(len(self._seats), dtype=torch.float64)
+            self._averages = LaneAverages([None] * len(self._seats), flat, totals, {})
+        if self._averages is None:
+            return
+        self._averages.reset(lane, average, total, config.average_hypers)
+        self._judge.forget(lane)
+        if replica.average is not None:
+            state = replica.average.state_dict()
+            weights = state["weights"]
+            names = self._stack.split(self._stack.flat[lane])
+            parts = [weights["average"][f"{WRAPPED}{name}"].reshape(-1) for name in names]
+            self._averages.average[lane] = torch.cat(parts)
+            self._averages.steps[lane] = weights["steps"]
+            self._averages.averaged[lane] = weights["averaged"]
+            statistics = weights["statistics"].items()
+            own = {name.removeprefix(WRAPPED): x for name, x in statistics}
+            self._judge.remember(lane, own, state["calibrated"])
+
     def _seeds(self) -> list[int]:
         """Return the seeds of the lanes' present epochs; an idle lane goes with the first one."""
-        own = [None if s is None else epoch_seed(s.seed, s.epoch) for s in self.seats]
+        own = [None if s is None else epoch_seed(s.seed, s.epoch) for s in self._seats]
         first = next(seed for seed in own if seed is not None)
         return [first if seed is None else seed for seed in own]
 
     def _last_batches(self) -> Iterator[Batch]:
-        return side_by_side(self.data.train, self._batch_size, self._seeds())
+        return side_by_side(self._data.train, self._batch_size, self._seeds())
 
     def _train(self, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K]."""
-        assert self._optimizer is not None
-        task, stack, optimizer = self.data.task, self.stack, self._optimizer
+        task, stack, optimizer = self._data.task, self._stack, self._optimizer
+        assert optimizer is not None
         factors, momenta, active = self._tables()
-        moved = momenta.isfinite().any().item()
-        losses, sums = [], {name: 0 for name in task.metrics}
-        batches = side_by_side(self.data.train, self._batch_size, seeds)
+        moved = bool(momenta.isfinite().any())
+        losses = []
+        sums = {name: torch.zeros(stack.lanes, dtype=torch.float64) for name in task.metrics}
+        batches = side_by_side(self._data.train, self._batch_size, seeds)
         for step, (inputs, target) in enumerate(batches):
             output, loss = stack.train(inputs, target, task.loss)
             losses.append(loss)
             for name, value in stack.judge(output, target, task.metrics, apart=True).items():
                 sums[name] = sums[name] + value
             if moved:
-                self._move_momentum(momenta[step])
+                self._move_momentum(optimizer, momenta[step])
+            assert stack.flat.grad is not None
             optimizer.step(stack.flat.grad, factors[step], active=active)
             if self._averages is not None:
                 self._averages.update(stack.flat.detach(), active)
-        count = len(losses)
-        return torch.stack(losses).double(), {name: total / count for name, total in sums.items()}
+        means = {name: total / len(losses) for name, total in sums.items()}
+        return torch.stack(losses).double(), means
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        device = self.stack.flat.device
+        """Factor and momentum [S, K], and which lanes are in use, [K]; None: all."""
+        device, steps = self._stack.flat.device, self._steps
         tables = [
-            None if seat is None else seat.pace.table((seat.epoch - 1) * self._steps, self._steps)
-            for seat in self.seats
+            None if seat is None else seat.pace.table((seat.epoch - 1) * steps, steps)
+            for seat in self._seats
         ]
-        factors, momenta = columns(tables, self._steps)
-        busy = [seat is not None for seat in self.seats]
+        factors, momenta = columns(tables, steps)
+        busy = [seat is not None for seat in self._seats]
         active = None if all(busy) else torch.tensor(busy, device=device)
         return factors.to(device), momenta.to(device), active
 
-    def _move_momentum(self, values: Tensor) -> None:
-        assert self._optimizer is not None
+    def _move_momentum(self, optimizer: LaneOptimizer, values: Tensor) -> None:
         for name in ("beta1", "momentum"):
-            lanes = [seat is not None and seat.momentum == name for seat in self.seats]
+            lanes = [seat is not None and seat.momentum == name for seat in self._seats]
             here = torch.tensor(lanes, device=values.device) & values.isfinite()
             if here.any():
-                column = self._optimizer.hypers[name]
-                self._optimizer.hypers[name] = values.where(here, column)
-
+                optimizer.hypers[name] = values.where(here, optimizer.hypers[name])

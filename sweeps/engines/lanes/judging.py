@@ -25,7 +25,10 @@ class Judge:
     """Measures the lanes of `stack`; `batches` gives each lane's batches of its last epoch."""
 
     def __init__(
-        self, stack: Stack, functions: Mapping[str, Function], batches: Callable[[], Iterable[Batch]]
+        self,
+        stack: Stack,
+        functions: Mapping[str, Function],
+        batches: Callable[[], Iterable[Batch]],
     ) -> None:
         self._stack, self._functions, self._batches = stack, functions, batches
         self._statistics: dict[str, Tensor] = {}
@@ -53,22 +56,52 @@ class Judge:
         return judged | {f"{n}_raw": value.where(own, nan) for n, value in raw.items()}
 
     def forget(self, lane: int) -> None:
-        """Another trial has the lane now."""
+        """Another model has the lane now."""
         self._calibrated[lane] = 0
+
+    def keep(self) -> Callable[[], None]:
+        """Return a function that brings the statistics back to what they are now."""
+        before = (dict(self._statistics), self._calibrated.clone())
+
+        def restore() -> None:
+            self._statistics, self._calibrated = before
+
+        return restore
+
+    def calibrated(self, lane: int) -> int:
+        """Of how many averaged weights a lane's BatchNorm statistics are."""
+        return int(self._calibrated[lane])
+
+    def statistics(self, lane: int) -> dict[str, Tensor]:
+        """Return a lane's BatchNorm statistics under its average, by their names."""
+        if not self._calibrated[lane]:
+            return {}
+        return {name: self._statistics[name][lane].clone() for name in self._stack.batch_norms}
+
+    def remember(self, lane: int, statistics: Mapping[str, Tensor], calibrated: int) -> None:
+        """Take up a model with these statistics."""
+        if not self._statistics:
+            self._statistics = {name: x.clone() for name, x in self._stack.held.items()}
+        for name, value in statistics.items():
+            self._statistics[name] = self._statistics[name].clone()
+            self._statistics[name][lane] = value
+        self._calibrated[lane] = calibrated
 
     @contextmanager
     def _calibration(self, weights: Tensor, lanes: Tensor) -> Iterator[None]:
         """Within: the statistics of these lanes are those under `weights`."""
-        if not (self._stack.has_batch_norm and lanes.any()):
+        if not (self._stack.batch_norms and lanes.any()):
             yield
             return
         with self._swapped(self._calibrate(weights), lanes):
             yield
 
     @contextmanager
-    def _statistics_of(self, averages: LaneAverages, weights: Tensor, started: Tensor) -> Iterator[None]:
+    def _statistics_of(
+        self, averages: LaneAverages, weights: Tensor, started: Tensor
+    ) -> Iterator[None]:
         """Within: the statistics under averages, worked out once an average."""
-        if not self._stack.has_batch_norm:
+        if not self._stack.batch_norms:
             yield
             return
         stale = started & (averages.averaged != self._calibrated.to(started.device))
@@ -96,12 +129,12 @@ class Judge:
             self._stack.held = kept
 
     def _measured(self, name: str, split: Split, weights: Tensor) -> Values:
-        count, totals = 0, dict.fromkeys(self._functions, 0.0)
+        count, totals = 0, dict.fromkeys(self._functions, torch.zeros(()))
         for inputs, target in split.ordered():
             found = self._stack.measure(weights, inputs, target, self._functions)
             totals = {n: totals[n] + value * len(target) for n, value in found.items()}
             count += len(target)
-        return {f"{name}/{n}": torch.as_tensor(total) / count for n, total in totals.items()}
+        return {f"{name}/{n}": total / count for n, total in totals.items()}
 
 
 def _chosen(lanes: Tensor, new: Tensor, old: Tensor) -> Tensor:

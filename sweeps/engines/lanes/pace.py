@@ -6,6 +6,7 @@ when it begins: `[S]` numbers a lane, instead of a call a step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import TYPE_CHECKING
@@ -54,14 +55,23 @@ class Pace:
         if self._average is not None:
             knobs, given = self._average.hypers, config.average_hypers
             self._knobs = {n: _lane(given.get(n, h.default)) for n, h in knobs.items()}
-        self.state = {name: _lane(x) for name, x in self._schedule.initial_state.items()}
+        self._state = {name: _lane(x) for name, x in self._schedule.initial_state.items()}
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What the schedule carries from evaluation to evaluation."""
+        return {name: value.item() for name, value in self._state.items()}
+
+    def begin(self, state: Mapping[str, float]) -> None:
+        """Go on from a `state` of the same schedule."""
+        self._state = {name: _lane(value) for name, value in state.items()}
 
     def table(self, first: int, steps: int) -> Table:
         """Return the table of `steps` updates, of which `first` have been before."""
         t = torch.arange(first, first + steps, dtype=torch.float64)
 
         def scheduled(t: Tensor) -> Tensor:
-            return self._schedule.factor(t, self._total, self._hypers, self.state)
+            return self._schedule.factor(t, self._total, self._hypers, self._state)
 
         if self._average is None:
             factor = scheduled(t)
@@ -73,7 +83,7 @@ class Pace:
 
     def observe(self, metric: float) -> None:
         """Take in an evaluation."""
-        self.state = dict(self._schedule.observe(self.state, _lane(metric), self._hypers))
+        self._state = dict(self._schedule.observe(self._state, _lane(metric), self._hypers))
 
 
 def momentum_name(rule: Rule) -> str | None:

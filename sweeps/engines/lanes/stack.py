@@ -1,15 +1,15 @@
 """`Stack`: K models of one architecture as one program.
 
 The trained weights of all lanes are one leaf [K, P]; everything else that a model holds (buffers,
-weights that are not trained) is stacked [K, *shape]. One forward gives K losses, and one backward of
-their sum K gradients: nothing crosses lanes, and one with NaN stays alone.
+weights that are not trained) is stacked [K, *shape]. One forward gives K losses, and one backward
+of their sum K gradients: nothing crosses lanes, and one with NaN stays alone.
 
-A `fused` stack calls the model once for all lanes (`torch.vmap`); otherwise once a lane.
+The model is called once for all lanes, by `torch.vmap`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -37,12 +37,11 @@ class Stack:
         model: nn.Module,
         lanes: int,
         *,
-        fused: bool,
         untrained: frozenset[str],
         context: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._model, self._context = model, context
-        self.fused, self._untrained = fused, untrained
+        self._untrained = untrained
         self._single: set[str] = set()  # functions that vmap cannot call
         self._trained = {n: p for n, p in model.named_parameters() if n not in untrained}
         self.shapes = [tuple(p.shape) for p in self._trained.values()]
@@ -50,6 +49,16 @@ class Stack:
         size = sum(p.numel() for p in self._trained.values())
         self.flat = first.detach().new_zeros(lanes, size).requires_grad_()
         self.held = {name: x.new_zeros(lanes, *x.shape) for name, x in self._rest(model).items()}
+
+    def trained(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters of `model` that a lane of `flat` holds, in its order."""
+        params = dict(model.named_parameters())
+        return [params[name] for name in self._trained]
+
+    def split(self, row: Tensor) -> dict[str, Tensor]:
+        """Return the trained weights in a row [P] by their names."""
+        parts = cut(row.unsqueeze(0), self.shapes)
+        return {name: x[0] for name, x in zip(self._trained, parts, strict=True)}
 
     @property
     def lanes(self) -> int:
@@ -59,8 +68,7 @@ class Stack:
     @torch.no_grad()
     def put(self, lane: int, model: nn.Module) -> None:
         """Give a lane the weights and buffers of `model`."""
-        params = dict(model.named_parameters())
-        self.flat[lane] = torch.cat([params[name].detach().reshape(-1) for name in self._trained])
+        self.flat[lane] = torch.cat([p.detach().reshape(-1) for p in self.trained(model)])
         for name, x in self._rest(model).items():
             self.held[name][lane] = x
 
@@ -68,15 +76,10 @@ class Stack:
     def take(self, lane: int, model: nn.Module) -> None:
         """Give `model` the weights and buffers of a lane."""
         params = dict(model.named_parameters())
-        for name, x in zip(self._trained, cut(self.flat[lane : lane + 1], self.shapes), strict=True):
-            params[name].copy_(x[0])
+        for name, x in self.split(self.flat[lane]).items():
+            params[name].copy_(x)
         for name, x in self._rest(model).items():
             x.copy_(self.held[name][lane])
-
-    def compact(self, lanes: Sequence[int]) -> None:
-        """Go on with these lanes only, in this order; the caller compacts the optimizer's `flat`."""
-        index = torch.tensor(list(lanes), device=self.flat.device)
-        self.held = {name: x.index_select(0, index) for name, x in self.held.items()}
 
     def train(self, inputs: Inputs, target: Tensor, loss: Function) -> tuple[Any, Tensor]:
         """Forward and backward in training mode: inputs and target [K, B, ...].
@@ -133,29 +136,24 @@ class Stack:
                 norm.momentum = momentum
 
     @property
-    def has_batch_norm(self) -> bool:
-        """Does the model keep statistics of its batches?"""
-        return any(isinstance(module, _BatchNorm) for module in self._model.modules())
+    def batch_norms(self) -> list[str]:
+        """The names of what the model keeps of its batches."""
+        return [
+            f"{prefix}.{name}" if prefix else name
+            for prefix, module in self._model.named_modules()
+            if isinstance(module, _BatchNorm)
+            for name, _ in module.named_buffers(recurse=False)
+        ]
 
     def _output(self, own: Named, held: Named, x: Inputs) -> Any:
         return functional_call(self._model, (own, held), x)
 
     def _each(self, call: Callable[..., Any], flat: Tensor, *batch: Any, apart: bool) -> Any:
-        """`call` with each lane's weights, buffers and batch; the results stacked."""
+        """Return `call` of each lane's weights, buffers and batch, stacked."""
         params = dict(zip(self._trained, cut(flat, self.shapes), strict=True))
+        dims = (0, 0, *[0 if apart else None for _ in batch])
         with self._context():
-            if self.fused:
-                dims = (0, 0, *[0 if apart else None for _ in batch])
-                return torch.vmap(call, in_dims=dims, randomness="different")(
-                    params, self.held, *batch
-                )
-            results = []
-            for lane in range(self.lanes):
-                own = {name: x[lane] for name, x in params.items()}
-                held = {name: x[lane] for name, x in self.held.items()}
-                each = tree_map(_at(lane), batch) if apart else batch
-                results.append(call(own, held, *each))
-        return tree_map(lambda *parts: torch.stack(parts), *results)
+            return torch.vmap(call, in_dims=dims, randomness="different")(params, self.held, *batch)
 
     def _judged(
         self, name: str, output: Any, target: Tensor, function: Function, *, apart: bool

@@ -1,0 +1,99 @@
+"""`Run`: a trial in the lanes engine, in lanes of a group or by itself."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from sweeps.engines.base import Ending, Outcome, State, Trial
+from sweeps.engines.lanes.group import Group, Measured
+from sweeps.engines.replica import Data, Replica
+
+
+class Run:
+    """A trial in training: `lanes` of `group`, or `replicas` of its own."""
+
+    data: Data
+
+    def __init__(self, trial: Trial, device: torch.device) -> None:
+        self.trial, self._device = trial, device
+        self.replicas: list[Replica] = []
+        self.group: Group | None = None
+        self.lanes: list[int] = []
+        self.measured: list[Measured] = []  # of the present epoch, one a repeat
+        start = trial.start
+        self.epoch = start.epoch if start else 0
+        self.seconds = start.seconds if start else 0.0
+        self._device_seconds = start.device_seconds if start else 0.0
+        self._peak = start.peak_memory if start else None
+
+    def alone(self) -> None:
+        """Train an epoch by itself."""
+        began, epoch = time.perf_counter(), self.epoch + 1
+        values = [replica.epoch(epoch, self.data.valid) for replica in self.replicas]
+        self.took(time.perf_counter() - began, share=1.0)
+        pairs = zip(values, self.replicas, strict=True)
+        self.measured = [Measured(own, replica.last_step) for own, replica in pairs]
+
+    def took(self, seconds: float, *, share: float) -> None:
+        """Count an epoch; `share` of the device was this trial's."""
+        self.epoch += 1
+        self.seconds += seconds
+        self._device_seconds += share * seconds
+        if self._device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self._device)
+            self._peak = max(self._peak or 0, peak)
+
+    def values(self) -> dict[str, float]:
+        """Return the epoch's curves, means over the repeats."""
+        return _mean([each.values for each in self.measured])
+
+    def outcome(self, stop: bool, diverged: bool) -> list[Outcome]:
+        """Return how the trial ended after this epoch; nothing while it goes on."""
+        step = min(each.last_step for each in self.measured)
+        self.measured = []
+        if diverged:
+            return [self._outcome(Ending.DIVERGED, step=step)]
+        if self.epoch == self.trial.config.epochs:
+            return [self._outcome(Ending.TRAINED, test=self._tested())]
+        return [self._outcome(Ending.STOPPED)] if stop else []
+
+    def unseat(self, replicas: list[Replica]) -> None:
+        """Leave the lanes; go on with these replicas."""
+        for lane in self.lanes if self.group is not None else ():
+            assert self.group is not None
+            self.group.leave(lane)
+        self.group, self.lanes, self.replicas = None, [], replicas
+
+    def state(self, replicas: Sequence[Mapping[str, Any]]) -> State:
+        """Return the trial's state at the end of the epoch."""
+        return State(self.epoch, self.seconds, self._device_seconds, self._peak, replicas)
+
+    def fails(self, error: Exception) -> Outcome:
+        """Return the end of a trial whose own code raised `error`."""
+        return self._outcome(
+            Ending.FAILED,
+            error=traceback.format_exception_only(error)[-1].strip(),
+            traceback="".join(traceback.format_exception(error)),
+        )
+
+    def _outcome(self, ending: Ending, **more: Any) -> Outcome:
+        used = (self.epoch, self.seconds, self._device_seconds, self._peak)
+        return Outcome(self.trial.number, ending, *used, **more)
+
+    def _tested(self) -> dict[str, float]:
+        test = self.data.test
+        if test is None:
+            return {}
+        if self.group is None:
+            return _mean([replica.evaluate("test", test) for replica in self.replicas])
+        found = self.group.evaluate("test", test)
+        return _mean([found[lane] for lane in self.lanes])
+
+
+def _mean(curves: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}

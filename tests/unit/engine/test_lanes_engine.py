@@ -1,0 +1,204 @@
+"""Trials in lanes: the same curves as one by one, in any company, after any refill and failure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from serial_training import ListFeed, config, task_of
+from torch import Tensor, nn
+
+from sweeps import Task
+from sweeps.engines.base import Ending, Objective, Point, State, Trial
+from sweeps.engines.lanes.engine import LanesEngine
+from sweeps.engines.serial import SerialEngine
+
+LOSS = Objective("valid/loss", maximize=False)
+
+
+class Offered(ListFeed):
+    """Takes the state of each trial after an epoch."""
+
+    def __init__(self, *trials: Trial, at: int, **more: Any) -> None:
+        super().__init__(*trials, **more)
+        self.at, self.states = at, dict[int, State]()
+
+    def report(self, points: Sequence[Point]) -> set[int]:
+        for point in points:
+            if point.epoch == self.at and point.state is not None:
+                self.states[point.number] = copy.deepcopy(point.state())  # the tensors are in use
+        return super().report(points)
+
+
+def serially(task: Task, feed: ListFeed, precision: str = "float64") -> ListFeed:
+    SerialEngine("cpu", precision, LOSS).run(lambda _: task, feed)
+    return feed
+
+
+def in_lanes(task: Task, feed: ListFeed, lanes: int, precision: str = "float64") -> list[str]:
+    said: list[str] = []
+    LanesEngine("cpu", precision, LOSS, lanes, said.append).run(lambda _: task, feed)
+    return said
+
+
+def mixed(count: int, **changes: Any) -> list[Trial]:
+    """Trials with other algorithms, schedules, averages and lengths in turn."""
+    optimizers = [
+        ("adamw", {"lr": 0.003}),
+        ("sgd", {"lr": 0.05, "momentum": 0.9}),
+        ("schedule_free_adamw", {"lr": 0.01}),
+        ("prodigy", {"lr": 1.0}),
+        ("lion", {"lr": 0.0005}),
+    ]
+    schedules = ["cosine", "one_cycle", "plateau", "constant", "step"]
+    averages = ["none", "none", "swa", "ema"]
+    trials = []
+    for n in range(count):
+        name, hypers = optimizers[n % 5]
+        schedule = schedules[(n + n // 5) % 5]
+        average = averages[n % 4] if name != "schedule_free_adamw" else "none"
+        settings = {"optimizer": name, "hypers": hypers, "schedule": schedule, "average": average}
+        made = config(**{**settings, "epochs": 3 + n % 3, "batch_size": 32, **changes})
+        trials.append(Trial(n, made, (100 + n,)))
+    return trials
+
+
+def assert_equal(found: ListFeed, wanted: ListFeed, tolerance: float = 1e-8) -> None:
+    curves = {(p.number, p.epoch): dict(p.values) for p in found.points}
+    assert curves.keys() == {(p.number, p.epoch) for p in wanted.points}
+    for point in wanted.points:
+        assert curves[point.number, point.epoch] == pytest.approx(
+            dict(point.values), rel=tolerance, nan_ok=True
+        ), point
+    ended = {o.number: o for o in found.outcomes}
+    for outcome in wanted.outcomes:
+        own = ended[outcome.number]
+        assert (own.ending, own.epochs, own.step) == (outcome.ending, outcome.epochs, outcome.step)
+        assert dict(own.test) == pytest.approx(dict(outcome.test), rel=tolerance)
+
+
+@pytest.mark.parametrize("name", ["iris-mlp", "exp-curve", "digits-cnn"])
+def test_the_curves_are_those_of_one_by_one(name: str) -> None:
+    task, count = task_of(name), 4 if name == "digits-cnn" else 12
+    lanes = ListFeed(*mixed(count))
+    assert in_lanes(task, lanes, 5) == []
+    assert_equal(lanes, serially(task, ListFeed(*mixed(count))))
+
+
+def test_company_and_places_do_not_matter() -> None:
+    task, trials = task_of("iris-mlp"), mixed(10)
+    alone = ListFeed(*trials)
+    in_lanes(task, alone, 1)
+    other = ListFeed(*reversed(trials))
+    in_lanes(task, other, 7)
+    assert_equal(other, alone)
+
+
+def test_repeats_have_lanes_of_their_own_and_are_averaged() -> None:
+    task = task_of("iris-mlp")
+    trials = [Trial(n, each.config, (n, n + 50)) for n, each in enumerate(mixed(5))]
+    lanes = ListFeed(*trials)
+    in_lanes(task, lanes, 4)
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
+def test_a_trial_that_is_stopped_or_diverges_leaves_the_others_alone() -> None:
+    task, trials = task_of("iris-mlp"), mixed(6)
+    wild = config(optimizer="sgd", hypers={"lr": 1e30}, epochs=5, batch_size=32)
+    trials.insert(2, Trial(90, wild, (7,)))
+    lanes = ListFeed(*trials, stop_at=4)
+    in_lanes(task, lanes, 4)
+    assert_equal(lanes, serially(task, ListFeed(*trials, stop_at=4)))
+    assert {o.ending for o in lanes.outcomes} == {Ending.STOPPED, Ending.TRAINED, Ending.DIVERGED}
+
+
+@pytest.mark.parametrize("first", ["serial", "lanes"])
+def test_a_trial_goes_on_in_the_other_engine(first: str) -> None:
+    task, trials = task_of("digits-cnn"), mixed(5, task_args={"channels": 2}, epochs=4)
+    whole = Offered(*trials, at=2)
+    if first == "serial":
+        serially(task, whole)
+    else:
+        in_lanes(task, whole, 5)
+    rest = ListFeed(*[Trial(t.number, t.config, t.seeds, whole.states[t.number]) for t in trials])
+    if first == "serial":
+        in_lanes(task, rest, 3)
+    else:
+        serially(task, rest)
+    whole.points = [point for point in whole.points if point.epoch > 2]
+    assert len(whole.points) == 10
+    assert_equal(rest, whole)
+
+
+class Branching(nn.Module):
+    """A model that looks at its numbers, which vmap refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x if x.sum() > 0 else -x)  # type: ignore[no-any-return]
+
+
+def test_what_cannot_be_stacked_trains_one_by_one_and_says_so() -> None:
+    iris = task_of("iris-mlp")
+    task = Task(model=Branching, train=iris.train, valid=iris.valid, loss=F.cross_entropy)
+    lanes = ListFeed(*mixed(4))
+    (said,) = in_lanes(task, lanes, 4)
+    assert said.startswith("trials of this model train one by one: torch.vmap: ")
+    assert_equal(lanes, serially(task, ListFeed(*mixed(4))))
+
+
+def test_an_optimizer_of_another_library_trains_beside_the_lanes() -> None:
+    task, trials = task_of("iris-mlp"), mixed(4)
+    other = config(optimizer="torch.optim.Adamax", hypers={"lr": 0.01}, epochs=3, batch_size=32)
+    trials.insert(1, Trial(50, other, (3,)))
+    lanes = ListFeed(*trials)
+    assert in_lanes(task, lanes, 5) == []
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
+def test_a_batch_that_fails_ends_only_the_trial_at_fault() -> None:
+    """The fault depends on the model's weights, so that one of the lanes meets it."""
+    iris = task_of("iris-mlp")
+
+    def careful(output: Tensor, target: Tensor) -> Tensor:
+        if not torch._C._functorch.is_batchedtensor(output) and output.abs().max() > 1e6:
+            raise ValueError("too far")
+        return F.cross_entropy(output, target)
+
+    def spread(output: Tensor, _: Tensor) -> Tensor:
+        if float(output.abs().max()) > 1e6:  # a number: asked lane by lane
+            raise ValueError("too far")
+        return output.abs().max()
+
+    task = Task(
+        model=iris.model,
+        train=iris.train,
+        valid=iris.valid,
+        loss=careful,
+        metrics={"spread": spread},
+    )
+    wild = config(optimizer="sgd", hypers={"lr": 1e4}, epochs=4, batch_size=32)
+    trials = mixed(5)
+    lanes = ListFeed(*trials[:2], Trial(60, wild, (1,)), *trials[2:])
+    said = in_lanes(task, lanes, 6)
+    assert any(line.endswith("go on one by one: ValueError: too far") for line in said)
+    (failed,) = [o for o in lanes.outcomes if o.ending is Ending.FAILED]
+    assert (failed.number, failed.error) == (60, "ValueError: too far")
+    lanes.points = [point for point in lanes.points if point.number != 60]
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
+def test_float32_and_bfloat16_are_equal_to_rounding() -> None:
+    task = task_of("iris-mlp")
+    for precision, tolerance in (("float32", 2e-3), ("bf16", 0.1)):
+        lanes, serial = ListFeed(*mixed(2, epochs=3)), ListFeed(*mixed(2, epochs=3))
+        in_lanes(task, lanes, 2, precision)
+        serially(task, serial, precision)
+        assert lanes.curve("train/loss") == pytest.approx(serial.curve("train/loss"), rel=tolerance)
