@@ -18,28 +18,23 @@ import math
 import os
 import platform
 import statistics
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
-from studies import Holding, SweepRecord, create_sweep, open_storage, register
-from sweeps.asking import Asker
+from benchmarks.sampling_refill import optunas
+from benchmarks.sampling_refill import refill as refilled
 from sweeps.sampling import make_sampler
 from sweeps.space import Space
-from sweeps.spec import load_spec
-from sweeps.unit_cube import from_unit, to_unit
+from sweeps.unit_cube import to_unit
 
-DEMO = Path(__file__).parents[1] / "examples" / "digits.yaml"
 SPHERE = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),
     "one_minus_momentum": FloatDistribution(1e-3, 1.0, log=True),
@@ -69,20 +64,13 @@ class Flat(Space):
         return tuple(SPHERE)
 
 
+FIRST_SEED = 100  # the threshold of `sweeps.sampling.feasibility` was chosen on seeds from 0 on
 FLAT = Flat((), ("sgd",), ("constant",))
 
 
 def ours(method: str, seed: int) -> Callable[[], BaseSampler]:
     """A sampler a refill, as the asker makes it."""
     return partial(make_sampler, method, FLAT, seed)
-
-
-def optunas(sampler: Callable[..., BaseSampler], seed: int) -> Callable[[], BaseSampler]:
-    """One sampler for all, as people use it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        made = sampler(seed=seed)
-    return lambda: made
 
 
 def search(
@@ -119,7 +107,8 @@ def quality(seeds: int, trials: int) -> list[dict[str, Any]]:
     for refill in (1, 16, 64):
         row: dict[str, Any] = {"refill": refill, "trials": trials, "seeds": seeds}
         for name, make in contenders.items():
-            found = [search(make(seed), "none", trials, refill)[0] for seed in range(seeds)]
+            fresh = range(FIRST_SEED, FIRST_SEED + seeds)
+            found = [search(make(seed), "none", trials, refill)[0] for seed in fresh]
             row[name] = statistics.median(found)
         print(row, flush=True)
         rows.append(row)
@@ -144,7 +133,8 @@ def edges(seeds: int, trials: int) -> list[dict[str, Any]]:
                     ("ours", partial(ours, method)),
                     ("optuna", partial(optunas, sampler)),
                 ):
-                    runs = [search(make(seed), edge, most, refill) for seed in range(repeats)]
+                    fresh = range(FIRST_SEED, FIRST_SEED + repeats)
+                    runs = [search(make(seed), edge, most, refill) for seed in fresh]
                     late = [statistics.mean(gone[most // 4 :]) for _, gone in runs]
                     row[name] = {
                         "diverged": statistics.mean(late),
@@ -154,91 +144,6 @@ def edges(seeds: int, trials: int) -> list[dict[str, Any]]:
                 print(row, flush=True)
                 rows.append(row)
     return rows
-
-
-def finished(space: Space, n: int) -> list[optuna.trial.FrozenTrial]:
-    """Random trials of the demo's space: a tenth diverges, a half is pruned, the rest complete."""
-    rng, flat = np.random.default_rng(0), space.flat()
-    trials = []
-    for _ in range(n):
-        params = {name: from_unit(flat[name], rng.random()) for name in space.branching}
-        own = [name for name in space.active(params) if name not in params]
-        params |= {name: from_unit(flat[name], rng.random()) for name in own}
-        lr = next(name for name in params if name.endswith(".lr"))
-        place = to_unit(flat[lr], params[lr])  # type: ignore[arg-type]
-        state = TrialState.PRUNED if place > 0.9 or rng.random() < 0.5 else TrialState.COMPLETE
-        trials.append(
-            create_trial(
-                state=state,
-                value=-((place - 0.7) ** 2) if state == TrialState.COMPLETE else None,
-                params=params,
-                distributions={name: flat[name] for name in params},
-                intermediate_values={3: -((place - 0.7) ** 2)},
-                system_attrs={"constraints:diverged": float(place > 0.9)},
-            )
-        )
-    return trials
-
-
-def refill(size: int, lanes: int, rounds: int) -> dict[str, Any]:
-    """Median seconds of a refill at `size` finished trials, ours and Optuna's in turns."""
-    space = load_spec(DEMO).space
-    found = finished(space, size)
-    memory = optuna.create_study(direction="maximize")
-    memory.add_trials(found)
-    with tempfile.TemporaryDirectory() as folder, open_storage(f"sqlite:///{folder}/s.db") as db:
-        record = SweepRecord(
-            spec_text="", spec_file=None, spec={}, space={}, seed=0, environment={}
-        )
-        study_id = create_sweep(db, "refill", ["maximize"], record)
-        stored = optuna.load_study(study_name="refill", storage=db)
-        stored.add_trials(found)
-        asker = _asker(stored, Holding(db, register(db, study_id)), space)
-        grouped = partial(TPESampler, multivariate=True, group=True)
-        own = partial(make_sampler, "tpe", space, 0)
-        runs: dict[str, tuple[optuna.Study, Callable[[], object]]] = {
-            "ours": (stored, partial(asker.take, lanes)),
-            "optuna": (stored, partial(_ask, stored, space, optunas(grouped, 0), lanes)),
-            "ours, in memory": (memory, partial(_ask, memory, space, own, lanes)),
-            "optuna, in memory": (memory, partial(_ask, memory, space, optunas(grouped, 0), lanes)),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(rounds + 1):  # the first warms up
-            for name, (study, run) in runs.items():
-                start = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - start)
-                _end(study)
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
-    row = {"finished": size, "lanes": lanes, "rounds": rounds, "median seconds": medians}
-    row["least seconds"] = {name: min(times[1:]) for name, times in seconds.items()}
-    row["optuna / ours"] = medians["optuna"] / medians["ours"]
-    row["optuna / ours, in memory"] = medians["optuna, in memory"] / medians["ours, in memory"]
-    print(row, flush=True)
-    return row
-
-
-def _asker(study: optuna.Study, holding: Holding, space: Space) -> Asker:
-    return Asker(
-        study,
-        holding,
-        suggest=lambda trial: space.config(space.suggest(trial), epochs=30, batch_size=32),
-        sampler=partial(make_sampler, "tpe", space, 0),
-        points=None,
-        places=math.inf,
-    )
-
-
-def _ask(study: optuna.Study, space: Space, sampler: Callable[[], BaseSampler], lanes: int) -> None:
-    study.sampler = sampler()
-    for _ in range(lanes):
-        space.suggest(study.ask())
-
-
-def _end(study: optuna.Study) -> None:
-    """No trial runs when the next refill begins."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def main() -> None:
@@ -254,7 +159,7 @@ def main() -> None:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     load = os.getloadavg()[0]
     result: dict[str, Any] = {
-        "refill": [refill(size, arguments.lanes, arguments.rounds) for size in arguments.sizes],
+        "refill": [refilled(size, arguments.lanes, arguments.rounds) for size in arguments.sizes],
         "quality": quality(arguments.seeds, arguments.trials),
         "edge": edges(arguments.seeds, arguments.trials),
         "machine": {

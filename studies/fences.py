@@ -65,17 +65,19 @@ def rewind(connection: Connection, trial_id: int, step: int) -> None:
     """Deletes what a locked trial has reached beyond `step`; 0: everything.
 
     So go the rungs that it reached there, with a verdict that may not have been carried out: those
-    whose value the rest of the curve has not. A trial that loses a part of its curve starts anew:
-    its start moves, by which whoever copies the curve knows.
+    whose value the rest of the curve has not, or the deleted part too. A trial that loses a part of
+    its curve starts anew: its start moves, by which whoever copies the curve knows.
     """
     trials, steps, attrs = tables.trials, tables.intermediates, tables.system_attrs
+    curve = select(steps.c.step, steps.c.intermediate_value, steps.c.intermediate_value_type)
+    rows = connection.execute(curve.where(steps.c.trial_id == trial_id)).all()
+    values = [(at > step, tables.read_intermediate(value, kind)) for at, value, kind in rows]
+    kept = {value for gone, value in values if not gone}
+    kept -= {value for gone, value in values if gone}
     lost = 0
     for table in (steps, schema.points):
         beyond = (table.c.trial_id == trial_id) & (table.c.step > step)
         lost += connection.execute(delete(table).where(beyond)).rowcount
-    curve = select(steps.c.intermediate_value, steps.c.intermediate_value_type)
-    rows = connection.execute(curve.where(steps.c.trial_id == trial_id))
-    kept = {tables.read_intermediate(value, kind) for value, kind in rows}
     rungs = (attrs.c.trial_id == trial_id) & attrs.c.key.startswith(
         "completed_rung_", autoescape=True
     )

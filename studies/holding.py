@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from studies.fences import Fence
@@ -36,7 +36,11 @@ class Holding:
 
     def renew(self) -> Renewed:
         """See `workers.renew`."""
-        return renew(self.storage, self.worker, self.tokens.copy())
+        sent = self.tokens.copy()
+        found = renew(self.storage, self.worker, sent)
+        # What this worker has claimed again meanwhile is not lost.
+        lost = frozenset(id_ for id_ in found.lost if self.tokens.get(id_) == sent[id_])
+        return replace(found, lost=lost)
 
     def drop(self, trial_id: int) -> None:
         """Forgets a lease that has ended or is lost."""

@@ -138,10 +138,17 @@ def _take_over(
     return again, tuple(lease.number for lease in lost)
 
 
-def expired(connection: Connection, study_id: int, holding: Collection[int]) -> list[Lease]:
-    """Locks the trials whose leases have expired; returns the leases that would follow."""
+def expired(
+    connection: Connection,
+    study_id: int,
+    holding: Collection[int],
+    workers: Sequence[int] | None = None,
+) -> list[Lease]:
+    """Locks the trials whose leases (of these `workers`) have expired; the leases that follow."""
     leases, trials = schema.leases, tables.trials
     past = leases.c.expires_at <= utc_now()
+    if workers is not None:
+        past &= among(leases.c.worker_id, workers)
     numbers = lock(
         connection,
         (trials.c.study_id == study_id)

@@ -113,6 +113,9 @@ def tick(
 
     Returns:
         The clock in seconds, and the sweep's order.
+
+    Raises:
+        GoneError: no such sweep.
     """
     sweeps = schema.sweeps
     row = connection.execute(
@@ -126,7 +129,9 @@ def tick(
         )
         .where(sweeps.c.study_id == study_id)
         .with_for_update()
-    ).one()
+    ).one_or_none()
+    if row is None:
+        raise GoneError(f"no sweep has the study id {study_id}")
     elapsed: float = row.elapsed_seconds or 0.0
     if count and row.elapsed_at is not None and row.control != "pause":
         since = (row.now - row.elapsed_at).total_seconds()

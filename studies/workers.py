@@ -127,6 +127,8 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
     mine = (leases.c.worker_id == worker.worker_id) & among(leases.c.trial_id, list(tokens))
 
     def extend(connection: Connection) -> Renewed:
+        # First, since one may wait for its row, and a lease counts from when it is written.
+        elapsed, order = tick(connection, worker.study_id, worker.lease_seconds, count=True)
         held = connection.execute(
             update(leases)
             .where(in_order(mine & leases.c.expires_at.is_not(None)))
@@ -138,7 +140,6 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
         leads = connection.execute(beat).scalar_one_or_none()
         if leads is None:
             raise GoneError(f"worker {worker.worker_id} is not there: its study was deleted")
-        elapsed, order = tick(connection, worker.study_id, worker.lease_seconds, count=True)
         found = {row.trial_id: row.token for row in held}
         lost = frozenset(trial for trial, token in tokens.items() if found.get(trial) != token)
         return Renewed(lost, elapsed, leads, order)

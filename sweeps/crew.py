@@ -178,7 +178,8 @@ class Crew:
         self.progress.note = "draining: each worker ends its epoch and hands its trial back"
 
     def _obey(self, order: Order) -> None:
-        self._draining = self._draining or order.ends
+        if order.ends:
+            self._draining = True
         self.progress.told(note(self._sweep.study.study_name, order))
 
     def _send(self, number: signal.Signals) -> None:

@@ -85,7 +85,8 @@ class StudyFeed:
     def obey(self, order: Order) -> None:
         """Do what the study says: wait without a trial while it is paused, drain at its end."""
         self._paused = order.control == "pause"
-        self._draining = self._draining or order.ends
+        if order.ends:
+            self._draining = True
 
     @property
     def idle(self) -> bool:
@@ -116,10 +117,7 @@ class StudyFeed:
                 return []
             self._breaker.refuse_more(trials)
             asked, claim = self._asker.take(n)
-            self.obey(claim.order)
-            self._progress.outcomes.update(["failed"] * len(claim.given_up))
-            for number in claim.given_up:
-                self._resuming.end(number, over=True)
+            self._heed(claim)
             if given := self._given(asked):
                 return given
             if self._held:
@@ -130,6 +128,13 @@ class StudyFeed:
                     return []
                 time.sleep(WAIT_SECONDS)
         return []
+
+    def _heed(self, claim: Claim) -> None:
+        if claim.order.control != "run":  # it may be older than what a heartbeat has heard
+            self.obey(claim.order)
+        self._progress.outcomes.update(["failed"] * len(claim.given_up))
+        for number in claim.given_up:
+            self._resuming.end(number, over=True)
 
     def report(self, points: Sequence[Point]) -> set[int]:
         rows = []
@@ -234,7 +239,7 @@ class StudyFeed:
             for point in points
             if not point.diverged
             and point.epoch >= self._rules.min_epochs
-            and self._held[point.number].stop is None
+            and self._held[point.number].stop in (None, DRAINED)
             and self._held[point.number].prunable
         }
         for number in stopped(self._study, self._storage, list(epochs), self._holding.fence):

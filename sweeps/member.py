@@ -177,7 +177,6 @@ class Member:
     ) -> bool:
         try:
             renewed = self.holding.renew()
-            bury_dead(self._sweep.storage, self._sweep.study_id)
         except (SQLAlchemyError, OutOfReachError):
             return True  # the database is out of reach; a trial lost meanwhile is refused later
         except GoneError:
@@ -193,6 +192,8 @@ class Member:
             interrupt()
         if self._leads and not renewed.leads:
             drain()  # it was paused, and another `sweeps run` leads now
+        with suppress(SQLAlchemyError, OutOfReachError, GoneError):  # the next beat tries again
+            bury_dead(self._sweep.storage, self._sweep.study_id)
         return True
 
 

@@ -79,7 +79,7 @@ class Place:
         return _Running(process, log)
 
     def _ended(self, code: int, said: str, now: float, *, drain: bool) -> None:
-        if code in (0, 130) or drain:
+        if code == 0 or drain:
             self.over = True
             return
         if code in (1, 2) and said.startswith("Error: "):  # a restart would end so too

@@ -19,10 +19,12 @@ def open_settled(url: str) -> Iterator[StudyStorage]:
     """
     from sqlalchemy.exc import DBAPIError
 
-    from studies import open_storage
+    from studies import SweeplaneError, open_storage
+    from studies.retrying import at_most
     from studies.settling import settle
 
     with open_storage(url, create=False) as storage:
-        with suppress(DBAPIError):  # a database that is read-only is shown as it stands
+        # What cannot be written, or is held by another process, is shown as it stands.
+        with suppress(DBAPIError, SweeplaneError), at_most(1.0):
             settle(storage)
         yield storage

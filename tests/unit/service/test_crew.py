@@ -34,11 +34,18 @@ def tend(one: Place, until: Callable[[], bool], *, drain: bool = False) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("code", [0, 130])
-def test_one_that_is_done_stays_so(code: int) -> None:
-    one = place(f"raise SystemExit({code})")
+def test_one_that_is_done_stays_so() -> None:
+    one = place("raise SystemExit(0)")
     tend(one, lambda: one.over)
     assert (one.error, one.said) == (None, "")
+
+
+def test_one_that_left_by_itself_is_started_again_while_the_sweep_goes_on() -> None:
+    one = place("raise SystemExit(130)")
+    tend(one, lambda: bool(one.said))
+    assert (one.over, one.said) == (False, "worker 1 ended with 130; it is started again in 0.5 s")
+    tend(one, lambda: one.over, drain=True)
+    assert one.error is None
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, SweeplaneError), (2, UserError)])
