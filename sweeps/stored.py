@@ -74,10 +74,8 @@ def held_up(storage: StudyStorage, study: str) -> str | None:
             f"all places of budget.trials ({budget} at the last `sweeps run`) are taken: raise "
             "it in the sweep file, then sweeps run FILE"
         )
-    if now.order is not None and now.order.control == "pause":
-        return f"the study is paused: sweeps resume {study}"
-    if now.order is not None and now.order.ends:
-        return "the study was stopped: sweeps run FILE"
+    if now.order is not None and now.order.control != "run":
+        return f"the study is {now.order.past}: {now.order.go_on(study)}"
     if not now.workers:
         return "nobody runs the study now: sweeps run FILE"
     return None

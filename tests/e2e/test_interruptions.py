@@ -96,7 +96,7 @@ def test_a_second_signal_ends_it_at_once(
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert "no complete trial yet" in sweeps("best", "small").err
-    assert [t["state"] for t in exported(sweeps)] == ["RUNNING"]
+    assert [t["state"] for t in exported(sweeps)] == ["WAITING"]  # whoever looks gives it back
     (tmp_path / "slow.py").write_text(SLOW_TASK.replace("0.002", "0"))
     assert sweeps("run", "sweep.yaml", "--tracking", "none").code == 0
     assert "RUNNING" not in [t["state"] for t in exported(sweeps)]

@@ -325,7 +325,8 @@ def test_what_waiting_trials_wait_for(opened: Opened, storage: StudyStorage) -> 
     sweep = opened(SPEC.replace("run_cap: 4", "run_cap: 2"))
     assert held_up(storage, "known") == "nobody runs the study now: sweeps run FILE"
     give(storage, "known", "stop")
-    assert held_up(storage, "known") == "the study was stopped: sweeps run FILE"
+    go_on = "sweeps run FILE, or sweeps resume known and then sweeps worker --study known"
+    assert held_up(storage, "known") == f"the study is stopped: {go_on}"
     with Worker(sweep) as worker:
         assert held_up(storage, "known") is None
         give(storage, "known", "pause")

@@ -182,7 +182,7 @@ def test_a_damaged_file_is_none(tmp_path: Path, damage: Callable[[Path], None], 
 FULL = """
 import resource, sys
 from pathlib import Path
-from test_checkpoints import OWNER, TRIAL, state
+from test_checkpoint_files import OWNER, TRIAL, state
 from sweeps import checkpoints
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
