@@ -58,7 +58,7 @@ method: nsga2
 metric: [{name: valid/loss}, {name: valid/accuracy}]
 average: [swa, em]
 decay: l1
-lanes: 4
+lanes: 0
 workers: 0
 compile: true
 compare: optimizer
@@ -70,7 +70,7 @@ compare: optimizer
             " {name, goal}",
             "4: average 'em' is unknown; did you mean 'ema'? Known: <averages>",
             "5: decay 'l1' is unknown. Known: l2, decoupled, independent",
-            "6: lanes is 4; this version runs one trial at a time: give auto or 1",
+            "6: lanes is 0; give auto or a whole number of 1 or more",
             "7: workers is 0; give auto or a whole number of 1 or more",
             "8: compile is true; compiled steps are not there yet: give auto or false",
             "9: compare: fair races are not there yet in this version",
