@@ -21,7 +21,7 @@ from optimizers import RULES
 from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
-from sweeps.engines.lanes.run import Run
+from sweeps.engines.lanes.run import Run, mean
 from sweeps.engines.replica import Data, Replica
 from sweeps.tasks.data import epoch_seed, open_split, seed_everything
 
@@ -59,18 +59,22 @@ class LanesEngine:
             self._train(feed)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
-        room = self._lanes - sum(len(run.trial.seeds) for run in self._runs)
-        wanted = room if not self._runs else room // len(self._runs[0].trial.seeds)
-        if wanted < 1 and self._runs:
-            return
-        for trial in feed.take(max(wanted, 1)):
-            run = Run(trial, self._device)
-            try:
-                self._begin(run, tasks)
-            except Exception as error:  # the user's own code may raise anything
-                feed.finish([run.fails(error)])
-            else:
-                self._runs.append(run)
+        """Take trials for the lanes that nobody has; the first one says how many a trial needs."""
+        while True:
+            known = bool(self._runs)
+            room = self._lanes - sum(len(run.trial.seeds) for run in self._runs)
+            wanted = room // len(self._runs[0].trial.seeds) if known else 1
+            taken = feed.take(wanted) if wanted > 0 else []
+            for trial in taken:
+                run = Run(trial, self._device)
+                try:
+                    self._begin(run, tasks)
+                except Exception as error:  # the user's own code may raise anything
+                    feed.finish([run.fails(error)])
+                else:
+                    self._runs.append(run)
+            if known or not taken:
+                return
 
     def _begin(self, run: Run, tasks: Tasks) -> None:
         trial = run.trial
@@ -143,17 +147,34 @@ class LanesEngine:
             except Exception as error:
                 ended.append(run.fails(error))
         points = [self._point(run) for run in self._runs if run.measured]
-        stop = feed.report(points)
+        stop = feed.report(points) if points else set()
         diverged = {point.number for point in points if point.diverged}
-        for run in self._runs:
-            if run.measured:
-                try:
-                    ended += run.outcome(run.trial.number in stop, run.trial.number in diverged)
-                except Exception as error:  # the test's own metric
-                    ended.append(run.fails(error))
+        tests: dict[int, list[dict[str, float]]] = {}
+        for run in [run for run in self._runs if run.measured]:
+            number = run.trial.number
+            try:
+                tested = partial(self._tested, run, tests)
+                ended += run.outcome(number in stop, number in diverged, tested)
+            except Exception as error:  # a metric on the test data
+                ended.append(run.fails(error))
         self._leave({outcome.number for outcome in ended})
         if ended:
             feed.finish(ended)
+
+    def _tested(self, run: Run, found: dict[int, list[dict[str, float]]]) -> dict[str, float]:
+        """Return a trained run's test metrics; a group's are worked out for all lanes at once."""
+        test, group = run.data.test, run.group
+        if test is None:
+            return {}
+        replicas = run.replicas
+        if group is not None:
+            try:
+                if id(group) not in found:
+                    found[id(group)] = group.evaluate("test", test)
+                return mean([found[id(group)][lane] for lane in run.lanes])
+            except Exception:  # of which lane shows when each is evaluated by itself
+                replicas = self._states(run)
+        return mean([replica.evaluate("test", test) for replica in replicas])
 
     def _together(self, runs: list[Run], group: Group) -> None:
         """Train a group's runs; if the program fails, take it apart, where the epoch began."""

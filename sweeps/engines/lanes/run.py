@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,16 +50,18 @@ class Run:
 
     def values(self) -> dict[str, float]:
         """Return the epoch's curves, means over the repeats."""
-        return _mean([each.values for each in self.measured])
+        return mean([each.values for each in self.measured])
 
-    def outcome(self, stop: bool, diverged: bool) -> list[Outcome]:
+    def outcome(
+        self, stop: bool, diverged: bool, tested: Callable[[], dict[str, float]]
+    ) -> list[Outcome]:
         """Return how the trial ended after this epoch; nothing while it goes on."""
         step = min(each.last_step for each in self.measured)
         self.measured = []
         if diverged:
             return [self._outcome(Ending.DIVERGED, step=step)]
         if self.epoch == self.trial.config.epochs:
-            return [self._outcome(Ending.TRAINED, test=self._tested())]
+            return [self._outcome(Ending.TRAINED, test=tested())]
         return [self._outcome(Ending.STOPPED)] if stop else []
 
     def unseat(self, replicas: list[Replica]) -> None:
@@ -85,15 +87,7 @@ class Run:
         used = (self.epoch, self.seconds, self._device_seconds, self._peak)
         return Outcome(self.trial.number, ending, *used, **more)
 
-    def _tested(self) -> dict[str, float]:
-        test = self.data.test
-        if test is None:
-            return {}
-        if self.group is None:
-            return _mean([replica.evaluate("test", test) for replica in self.replicas])
-        found = self.group.evaluate("test", test)
-        return _mean([found[lane] for lane in self.lanes])
 
-
-def _mean(curves: list[dict[str, float]]) -> dict[str, float]:
+def mean(curves: list[dict[str, float]]) -> dict[str, float]:
+    """Return the means of the repeats' metrics."""
     return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}

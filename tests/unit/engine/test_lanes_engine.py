@@ -195,6 +195,28 @@ def test_a_batch_that_fails_ends_only_the_trial_at_fault() -> None:
     assert_equal(lanes, serially(task, ListFeed(*trials)))
 
 
+def test_a_test_that_fails_ends_only_the_trial_at_fault() -> None:
+    """The wild trial's output is large, and its model raises on the one test example."""
+    iris = task_of("iris-mlp")
+
+    def careful(output: Tensor, _: Tensor) -> Tensor:
+        if len(output) == 1 and float(output.abs().max()) > 1e3:
+            raise ValueError("too far")
+        return output.abs().max()
+
+    settings = {"train": iris.train, "valid": iris.valid, "metrics": {"careful": careful}}
+    test = tuple(tensor[:1] for tensor in iris.valid)  # type: ignore[union-attr]
+    task = Task(model=iris.model, loss=F.cross_entropy, test=test, **settings)  # type: ignore[arg-type]
+    wild = config(optimizer="sgd", hypers={"lr": 1e3}, epochs=3, batch_size=32)
+    trials = mixed(4, epochs=3)
+    lanes = ListFeed(*trials[:2], Trial(60, wild, (1,)), *trials[2:])
+    in_lanes(task, lanes, 5)
+    (failed,) = [o for o in lanes.outcomes if o.ending is Ending.FAILED]
+    assert (failed.number, failed.error) == (60, "ValueError: too far")
+    lanes.points = [point for point in lanes.points if point.number != 60]
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
 def test_float32_and_bfloat16_are_equal_to_rounding() -> None:
     task = task_of("iris-mlp")
     for precision, tolerance in (("float32", 2e-3), ("bf16", 0.1)):
