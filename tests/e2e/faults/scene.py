@@ -183,7 +183,9 @@ class Scene:
         trials = self.trials()
         figures.seconds = time.monotonic() - start
         figures.trials += len(trials)
-        figures.failed += sum(trial.state == TrialState.FAIL for trial in trials)
+        failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+        figures.failed += len(failed)
+        figures.seen.update(f"failed: {trial.user_attrs.get('reason')}" for trial in failed)
         figures.left_running += len(self.running())
         figures.check("numbers", holds=[t.number for t in trials] == list(range(len(trials))))
         figures.most_attempts = max(self.lease_column("attempt").values(), default=None)
