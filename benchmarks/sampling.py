@@ -64,6 +64,7 @@ class Flat(Space):
         return tuple(SPHERE)
 
 
+QUALITY_TIMES = 4  # as many seeds for the quality, whose median of ten says little
 FIRST_SEED = 100  # the threshold of `sweeps.sampling.feasibility` was chosen on seeds from 0 on
 FLAT = Flat((), ("sgd",), ("constant",))
 
@@ -116,7 +117,7 @@ def quality(seeds: int, trials: int) -> list[dict[str, Any]]:
 
 
 def edges(seeds: int, trials: int) -> list[dict[str, Any]]:
-    """Share of later asks, after a quarter, that diverged; of the slow GP 60 trials, 3 seeds."""
+    """Share of later asks, after a quarter, that diverged; of the slow GP 120 trials, 3 seeds."""
     plain: dict[str, Callable[..., BaseSampler]] = {
         "tpe": partial(TPESampler, multivariate=True),
         "cmaes": CmaEsSampler,
@@ -124,7 +125,7 @@ def edges(seeds: int, trials: int) -> list[dict[str, Any]]:
     }
     rows = []
     for method, sampler in plain.items():
-        most, repeats = (min(trials, 60), min(seeds, 3)) if method == "gp" else (trials, seeds)
+        most, repeats = (min(trials, 120), min(seeds, 3)) if method == "gp" else (trials, seeds)
         for edge in ("lr", "lr / (1 - momentum)"):
             for refill in (1, 8):
                 row: dict[str, Any] = {"method": method, "edge": edge, "refill": refill}
@@ -160,7 +161,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     result: dict[str, Any] = {
         "refill": [refilled(size, arguments.lanes, arguments.rounds) for size in arguments.sizes],
-        "quality": quality(arguments.seeds, arguments.trials),
+        "quality": quality(QUALITY_TIMES * arguments.seeds, arguments.trials),
         "edge": edges(arguments.seeds, arguments.trials),
         "machine": {
             "processor": platform.machine(),
