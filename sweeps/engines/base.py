@@ -13,6 +13,7 @@ one as its `start` goes on from there, in this process or another, and its curve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,6 +30,11 @@ class Objective:
 
     name: str
     maximize: bool
+
+    def diverged(self, values: Mapping[str, float]) -> bool:
+        """Return whether a loss or the objective is not finite."""
+        judged = ("train/loss", "valid/loss", self.name)
+        return not all(math.isfinite(values[name]) for name in judged)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ the first epoch to the last; until the average starts both are the same.
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypedDict, TypeVar
@@ -22,8 +21,8 @@ import torch
 
 from studies.errors import UserError
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
-from sweeps.engines.replica import Data, Replica
-from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
+from sweeps.engines.replica import Data, Replica, mean, open_data
+from sweeps.tasks.data import Split, epoch_seed, seed_everything
 
 _T = TypeVar("_T")
 
@@ -61,7 +60,7 @@ class SerialEngine:
             replicas = meter(partial(self._replicas, data, trial))
             for epoch in range(first, trial.config.epochs + 1):
                 values = meter(partial(_epoch, replicas, epoch, data.valid))
-                diverged, last = self._diverged(values), epoch == trial.config.epochs
+                diverged, last = self._objective.diverged(values), epoch == trial.config.epochs
                 state = None if diverged or last else partial(_state, replicas, epoch, meter)
                 point = Point(trial.number, epoch, values, meter.seconds, diverged, state)
                 stop = trial.number in feed.report([point])
@@ -81,17 +80,11 @@ class SerialEngine:
                 traceback="".join(traceback.format_exception(failure.cause)),
             )
 
-    def _diverged(self, values: Mapping[str, float]) -> bool:
-        judged = ("train/loss", "valid/loss", self._objective.name)
-        return not all(math.isfinite(values[name]) for name in judged)
-
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; its tensors stay there for the next trial."""
         task = tasks(trial.config.task_args)
         if self._data is None or self._data.task is not task:
-            place = partial(open_split, device=self._device, dtype=self._dtype)
-            test = None if task.test is None else place("test", task.test)
-            self._data = Data(task, place("train", task.train), place("valid", task.valid), test)
+            self._data = open_data(task, self._device, self._dtype)
         return self._data
 
     def _replicas(self, data: Data, trial: Trial) -> list[Replica]:
@@ -178,12 +171,8 @@ def _load(replicas: list[Replica], start: State) -> None:
 
 
 def _epoch(replicas: list[Replica], epoch: int, valid: Split) -> dict[str, float]:
-    return _mean([replica.epoch(epoch, valid) for replica in replicas])
+    return mean([replica.epoch(epoch, valid) for replica in replicas])
 
 
 def _test(replicas: list[Replica], test: Split) -> dict[str, float]:
-    return _mean([replica.evaluate("test", test) for replica in replicas])
-
-
-def _mean(curves: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}
+    return mean([replica.evaluate("test", test) for replica in replicas])

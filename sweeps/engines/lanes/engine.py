@@ -9,7 +9,6 @@ trials train this epoch one by one, from where they were, so that only the one a
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,9 +20,9 @@ from optimizers import RULES
 from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
-from sweeps.engines.lanes.run import Run, mean
-from sweeps.engines.replica import Data, Replica
-from sweeps.tasks.data import epoch_seed, open_split, seed_everything
+from sweeps.engines.lanes.run import Run
+from sweeps.engines.replica import Data, Replica, mean, open_data
+from sweeps.tasks.data import epoch_seed, seed_everything
 
 
 class LanesEngine:
@@ -125,9 +124,7 @@ class LanesEngine:
         for run in self._runs:
             if run.data.task is task:
                 return run.data
-        place = partial(open_split, device=self._device, dtype=self._dtype)
-        test = None if task.test is None else place("test", task.test)
-        return Data(task, place("train", task.train), place("valid", task.valid), test)
+        return open_data(task, self._device, self._dtype)
 
     def _model(self, data: Data) -> torch.nn.Module:
         return data.task.model().to(self._device, self._dtype)
@@ -205,8 +202,7 @@ class LanesEngine:
 
     def _point(self, run: Run) -> Point:
         values = run.values()
-        judged = ("train/loss", "valid/loss", self._objective.name)
-        diverged = not all(math.isfinite(values[name]) for name in judged)
+        diverged = self._objective.diverged(values)
         last = run.epoch == run.trial.config.epochs
         state = None if diverged or last else partial(self._state, run)
         return Point(run.trial.number, run.epoch, values, run.seconds, diverged, state)

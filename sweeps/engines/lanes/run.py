@@ -11,7 +11,7 @@ import torch
 
 from sweeps.engines.base import Ending, Outcome, State, Trial
 from sweeps.engines.lanes.group import Group, Measured
-from sweeps.engines.replica import Data, Replica
+from sweeps.engines.replica import Data, Replica, mean
 
 
 class Run:
@@ -86,8 +86,3 @@ class Run:
     def _outcome(self, ending: Ending, **more: Any) -> Outcome:
         used = (self.epoch, self.seconds, self._device_seconds, self._peak)
         return Outcome(self.trial.number, ending, *used, **more)
-
-
-def mean(curves: list[dict[str, float]]) -> dict[str, float]:
-    """Return the means of the repeats' metrics."""
-    return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}
