@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from torch.optim import Optimizer
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
 from sweeps.engines.base import Objective, Trial
 from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
-from sweeps.tasks.data import Split, epoch_seed, open_split, seed_everything
+from sweeps.tasks.data import Split, epoch_seed, seed_everything
 from sweeps.tasks.task import Task
 
 
@@ -29,13 +28,6 @@ class Data:
     train: Split
     valid: Split
     test: Split | None
-
-
-def open_data(task: Task, device: torch.device, dtype: torch.dtype) -> Data:
-    """Put a task's data on the device, its floating-point tensors in `dtype`."""
-    place = partial(open_split, device=device, dtype=dtype)
-    test = None if task.test is None else place("test", task.test)
-    return Data(task, place("train", task.train), place("valid", task.valid), test)
 
 
 def mean(curves: Sequence[Mapping[str, float]]) -> dict[str, float]:

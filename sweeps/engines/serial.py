@@ -13,42 +13,34 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypedDict, TypeVar
 
 import torch
 
-from studies.errors import UserError
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
-from sweeps.engines.replica import Data, Replica, mean, open_data
-from sweeps.tasks.data import Split, epoch_seed, seed_everything
+from sweeps.engines.replica import Data, Replica, mean
+from sweeps.engines.setting import Setting
+from sweeps.tasks.data import Split
 
 _T = TypeVar("_T")
 
 
 class SerialEngine:
-    """Trains one trial after the other with the drop-in optimizers.
-
-    `precision` is `float32`, `float64`, or `bf16`: float32 weights, the forward pass in autocast.
-    """
+    """Trains one trial after the other with the drop-in optimizers; see `Setting`."""
 
     def __init__(self, device: str, precision: str, objective: Objective) -> None:
-        self._device = torch.device(device)
-        self._dtype = torch.float64 if precision == "float64" else torch.float32
-        self._autocast = precision == "bf16"
-        self._objective = objective
+        self._setting = Setting(device, precision, objective)
         self._data: Data | None = None
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
-        # torch's first optimizer imports its compiler (0.9 s), which is not the first trial's time
-        torch.optim.SGD([torch.zeros(1)])
+        self._setting.warm_up()
         while trials := feed.take(1):
             for trial in trials:
                 feed.finish([self._train(tasks, trial, feed)])
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
-        meter = _Meter(self._device, trial.start)
+        meter = _Meter(self._setting.device, trial.start)
         first = trial.start.epoch + 1 if trial.start else 1
         epoch = first - 1
 
@@ -57,10 +49,11 @@ class SerialEngine:
 
         try:
             data = meter(partial(self._open, tasks, trial))
-            replicas = meter(partial(self._replicas, data, trial))
+            replicas = meter(partial(self._setting.replicas, data, trial))
             for epoch in range(first, trial.config.epochs + 1):
                 values = meter(partial(_epoch, replicas, epoch, data.valid))
-                diverged, last = self._objective.diverged(values), epoch == trial.config.epochs
+                diverged = self._setting.objective.diverged(values)
+                last = epoch == trial.config.epochs
                 state = None if diverged or last else partial(_state, replicas, epoch, meter)
                 point = Point(trial.number, epoch, values, meter.seconds, diverged, state)
                 stop = trial.number in feed.report([point])
@@ -84,24 +77,8 @@ class SerialEngine:
         """Return the trial's task on the device; its tensors stay there for the next trial."""
         task = tasks(trial.config.task_args)
         if self._data is None or self._data.task is not task:
-            self._data = open_data(task, self._device, self._dtype)
+            self._data = self._setting.open(task)
         return self._data
-
-    def _replicas(self, data: Data, trial: Trial) -> list[Replica]:
-        replicas = [self._replica(data, trial, seed) for seed in trial.seeds]
-        if trial.start is not None:
-            _load(replicas, trial.start)
-        return replicas
-
-    def _replica(self, data: Data, trial: Trial, seed: int) -> Replica:
-        seed_everything(epoch_seed(seed, 0))
-        model = data.task.model().to(self._device, self._dtype)
-        return Replica(data, trial, seed, model, self._context, self._objective)
-
-    def _context(self) -> AbstractContextManager[object]:
-        if self._autocast:
-            return torch.autocast(self._device.type, dtype=torch.bfloat16)
-        return nullcontext()
 
 
 class _TrialError(Exception):
@@ -156,18 +133,6 @@ class _Used(TypedDict):
 
 def _state(replicas: list[Replica], epoch: int, meter: _Meter) -> State:
     return State(epoch, replicas=[replica.state() for replica in replicas], **meter.used())
-
-
-def _load(replicas: list[Replica], start: State) -> None:
-    try:
-        for replica, state in zip(replicas, start.replicas, strict=True):
-            replica.load(state)
-    except Exception as error:
-        raise UserError(
-            f"the trial's checkpoint of epoch {start.epoch} does not fit its task any more: "
-            f"{type(error).__name__}: {error}. Give the task its old code back before a sweep goes "
-            "on, or train the trial anew: sweeps retry"
-        ) from error
 
 
 def _epoch(replicas: list[Replica], epoch: int, valid: Split) -> dict[str, float]:

@@ -11,24 +11,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-
-import torch
 
 from optimizers import RULES
 from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.run import Run
-from sweeps.engines.replica import Data, Replica, mean, open_data
-from sweeps.tasks.data import epoch_seed, seed_everything
+from sweeps.engines.replica import Data, Replica, mean
+from sweeps.engines.setting import Setting
 
 
 class LanesEngine:
-    """Trains up to `lanes` models at once; `say` gets a line when trials cannot be stacked.
+    """Trains up to `lanes` models at once; see `Setting`.
 
-    `precision` is `float32`, `float64`, or `bf16`: float32 weights, the forward pass in autocast.
+    `say` gets a line when trials cannot be stacked.
     """
 
     def __init__(
@@ -39,17 +36,14 @@ class LanesEngine:
         lanes: int,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._device = torch.device(device)
-        self._dtype = torch.float64 if precision == "float64" else torch.float32
-        self._autocast = precision == "bf16"
-        self._objective, self._lanes, self._say = objective, lanes, say
+        self._setting = Setting(device, precision, objective)
+        self._lanes, self._say = lanes, say
         self._groups: dict[str, Group] = {}
         self._fusings: dict[str, Fusing] = {}
         self._runs: list[Run] = []
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
-        # torch's first optimizer imports its compiler (0.9 s), which is not the first trial's time
-        torch.optim.SGD([torch.zeros(1)])
+        self._setting.warm_up()
         self._runs, self._groups = [], {}  # what was interrupted is not gone on with
         while True:
             self._refill(tasks, feed)
@@ -65,7 +59,7 @@ class LanesEngine:
             wanted = room // len(self._runs[0].trial.seeds) if known else 1
             taken = feed.take(wanted) if wanted > 0 else []
             for trial in taken:
-                run = Run(trial, self._device)
+                run = Run(trial, self._setting.device)
                 try:
                     self._begin(run, tasks)
                 except Exception as error:  # the user's own code may raise anything
@@ -78,10 +72,7 @@ class LanesEngine:
     def _begin(self, run: Run, tasks: Tasks) -> None:
         trial = run.trial
         run.data = self._open(tasks, trial)
-        run.replicas = [self._replica(run.data, trial, seed) for seed in trial.seeds]
-        if trial.start is not None:
-            for replica, state in zip(run.replicas, trial.start.replicas, strict=True):
-                replica.load(state)
+        run.replicas = self._setting.replicas(run.data, trial)
         self._seat(run)
 
     def _seat(self, run: Run) -> None:
@@ -92,8 +83,8 @@ class LanesEngine:
         key = json.dumps([config.task_args, config.batch_size], sort_keys=True)
         if key not in self._fusings:
             batch = next(iter(data.train.shuffled(config.batch_size, 0)))
-            make = partial(self._model, data)
-            self._fusings[key] = try_fusing(make, batch, data.task.loss, self._context)
+            make = partial(self._setting.model, data)
+            self._fusings[key] = try_fusing(make, batch, data.task.loss, self._setting.context)
             if reason := self._fusings[key].reason:
                 self._say(f"trials of this model train one by one: {reason}")
         fusing = self._fusings[key]
@@ -104,11 +95,8 @@ class LanesEngine:
                 data,
                 config.batch_size,
                 self._lanes,
-                self._model(data),
+                self._setting,
                 fusing.untrained,
-                self._context,
-                metric=self._objective.name,
-                maximize=self._objective.maximize,
             )
         group = self._groups[key]
         if len(group.free) < len(run.replicas):
@@ -124,14 +112,7 @@ class LanesEngine:
         for run in self._runs:
             if run.data.task is task:
                 return run.data
-        return open_data(task, self._device, self._dtype)
-
-    def _model(self, data: Data) -> torch.nn.Module:
-        return data.task.model().to(self._device, self._dtype)
-
-    def _replica(self, data: Data, trial: Trial, seed: int) -> Replica:
-        seed_everything(epoch_seed(seed, 0))
-        return Replica(data, trial, seed, self._model(data), self._context, self._objective)
+        return self._setting.open(task)
 
     def _train(self, feed: Feed) -> None:
         """Train every run one epoch, report, and end those that are at their end."""
@@ -195,14 +176,14 @@ class LanesEngine:
     def _states(self, run: Run) -> list[Replica]:
         """Return a seated run's models as replicas of their own."""
         assert run.group is not None
-        made = [self._replica(run.data, run.trial, seed) for seed in run.trial.seeds]
+        made = [self._setting.replica(run.data, run.trial, seed) for seed in run.trial.seeds]
         for lane, replica in zip(run.lanes, made, strict=True):
             run.group.fill(lane, replica)
         return made
 
     def _point(self, run: Run) -> Point:
         values = run.values()
-        diverged = self._objective.diverged(values)
+        diverged = self._setting.objective.diverged(values)
         last = run.epoch == run.trial.config.epochs
         state = None if diverged or last else partial(self._state, run)
         return Point(run.trial.number, run.epoch, values, run.seconds, diverged, state)
@@ -218,8 +199,3 @@ class LanesEngine:
         self._runs = [run for run in self._runs if run.trial.number not in numbers]
         used = {id(run.group) for run in self._runs}
         self._groups = {key: group for key, group in self._groups.items() if id(group) in used}
-
-    def _context(self) -> AbstractContextManager[object]:
-        if self._autocast:
-            return torch.autocast(self._device.type, dtype=torch.bfloat16)
-        return nullcontext()

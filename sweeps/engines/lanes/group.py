@@ -7,12 +7,11 @@ a lane is given to the next trial between two epochs, while the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from optimizers import LaneOptimizer
 from optimizers.drop_in import RuleOptimizer
@@ -25,6 +24,7 @@ from sweeps.engines.lanes.judging import Judge
 from sweeps.engines.lanes.pace import Pace, average_of, columns, momentum_name, rule_of
 from sweeps.engines.lanes.stack import Stack
 from sweeps.engines.replica import Data, Replica
+from sweeps.engines.setting import Setting
 from sweeps.tasks.data import Batch, Split, epoch_seed, seed_everything
 
 
@@ -48,27 +48,20 @@ class Measured:
 
 
 class Group:
-    """Up to `lanes` models of the architecture of `like` in training together.
-
-    `metric` is the curve that schedules with feedback read; `maximize`: more of it is better.
-    """
+    """Up to `lanes` models of one task in training together; `untrained` as `Stack` has it."""
 
     def __init__(
         self,
         data: Data,
         batch_size: int,
         lanes: int,
-        like: nn.Module,
+        setting: Setting,
         untrained: frozenset[str],
-        context: Callable[[], AbstractContextManager[object]],
-        *,
-        metric: str,
-        maximize: bool,
     ) -> None:
-        self._data, self._batch_size = data, batch_size
-        self._metric, self._maximize = metric, maximize
+        self._data, self._batch_size, self._objective = data, batch_size, setting.objective
         self._steps = data.train.steps(batch_size)
-        self._stack = Stack(like, lanes, untrained=untrained, context=context)
+        like = setting.model(data)
+        self._stack = Stack(like, lanes, untrained=untrained, context=setting.context)
         self._seats: list[Seat | None] = [None] * lanes
         self._optimizer: LaneOptimizer | None = None
         self._averages: LaneAverages | None = None
@@ -92,7 +85,7 @@ class Group:
         params = stack.trained(replica.model)
         state_from_drop_in(self._optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
         self._begin_average(lane, config, total, replica)
-        pace = Pace(config, total, maximize=self._maximize)
+        pace = Pace(config, total, maximize=self._objective.maximize)
         pace.begin(replica.scheduler.state)
         epoch = replica.scheduler.last_epoch // self._steps
         self._seats[lane] = Seat(config, replica.seed, pace, momentum_name(rule), epoch)
@@ -174,7 +167,7 @@ class Group:
             bad = (~curve.isfinite()).nonzero()
             inside = int(bad[0]) + 1 if len(bad) else self._steps
             found[lane] = Measured(own, (seat.epoch - 1) * self._steps + inside)
-            seat.pace.observe(own[self._metric])
+            seat.pace.observe(own[self._objective.name])
         return found
 
     def evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
@@ -226,7 +219,7 @@ class Group:
         task, stack, optimizer = self._data.task, self._stack, self._optimizer
         assert optimizer is not None
         factors, momenta, active = self._tables()
-        moved = bool(momenta.isfinite().any())
+        movers = self._movers(momenta)
         losses = []
         sums = {name: torch.zeros(stack.lanes, dtype=torch.float64) for name in task.metrics}
         batches = side_by_side(self._data.train, self._batch_size, seeds)
@@ -235,8 +228,9 @@ class Group:
             losses.append(loss)
             for name, value in stack.judge(output, target, task.metrics, apart=True).items():
                 sums[name] = sums[name] + value
-            if moved:
-                self._move_momentum(optimizer, momenta[step])
+            for name, lanes in movers.items():
+                moved = momenta[step].where(lanes, optimizer.hypers[name])
+                optimizer.hypers[name] = moved
             assert stack.flat.grad is not None
             optimizer.step(stack.flat.grad, factors[step], active=active)
             if self._averages is not None:
@@ -256,9 +250,16 @@ class Group:
         active = None if all(busy) else torch.tensor(busy, device=device)
         return factors.to(device), momenta.to(device), active
 
-    def _move_momentum(self, optimizer: LaneOptimizer, values: Tensor) -> None:
+    def _movers(self, momenta: Tensor) -> dict[str, Tensor]:
+        """Return which lanes' knobs the schedules move, by the knob's name, [K]; `momenta` [S, K].
+
+        A schedule moves momentum at every step or at none.
+        """
+        moved = momenta[0].isfinite()
+        found = {}
         for name in ("beta1", "momentum"):
             lanes = [seat is not None and seat.momentum == name for seat in self._seats]
-            here = torch.tensor(lanes, device=values.device) & values.isfinite()
+            here = torch.tensor(lanes, device=moved.device) & moved
             if here.any():
-                optimizer.hypers[name] = values.where(here, optimizer.hypers[name])
+                found[name] = here
+        return found
