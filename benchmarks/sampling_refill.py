@@ -53,7 +53,7 @@ def finished(space: Space, n: int) -> list[optuna.trial.FrozenTrial]:
         own = [name for name in space.active(params) if name not in params]
         params |= {name: from_unit(flat[name], rng.random()) for name in own}
         lr = next(name for name in params if name.endswith(".lr"))
-        place = to_unit(flat[lr], params[lr])  # type: ignore[arg-type]
+        place = to_unit(flat[lr], params[lr])
         state = TrialState.PRUNED if place > 0.9 or rng.random() < 0.5 else TrialState.COMPLETE
         trials.append(
             create_trial(

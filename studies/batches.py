@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
@@ -23,7 +23,6 @@ from sqlalchemy import Connection, update
 
 from studies import schema, tables
 from studies.bulk import Target, among, upsert
-from studies.database import writing
 from studies.fences import (
     Fence,
     end_leases,
@@ -33,7 +32,7 @@ from studies.fences import (
     release_trials,
     rewind,
 )
-from studies.retrying import retried, transaction
+from studies.retrying import transaction
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -49,6 +48,9 @@ PARAMS = Target(tables.params, ("trial_id", "param_name"), ("param_value", "dist
 VALUES = Target(tables.values, ("trial_id", "objective"), ("value", "value_type"))
 USER_ATTRS = Target(tables.user_attrs, ("trial_id", "key"), ("value_json",))
 SYSTEM_ATTRS = Target(tables.system_attrs, ("trial_id", "key"), ("value_json",))
+
+
+_Row = TypeVar("_Row", "Report", "Drawn", "Finish")
 
 
 @dataclass(frozen=True)
@@ -87,38 +89,35 @@ class Drawn:
     rewind: int | None = None
 
 
-@retried
 def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None) -> set[int]:
     """Writes evaluations; a step that is there already is overwritten.
 
     Returns:
         The ids of the trials that were refused.
     """
-    with writing(engine).begin() as connection:
-        running = lock_running(connection, {point.trial_id for point in points}, fence)
-        kept = [point for point in points if point.trial_id in running]
+
+    def write(connection: Connection, kept: Sequence[Report]) -> None:
         upsert(connection, INTERMEDIATES, _intermediates(kept))
         upsert(connection, POINTS, _points(kept))
-    return {point.trial_id for point in points} - running
+
+    return transaction(engine, lambda connection: _to_running(connection, points, fence, write))
 
 
-@retried
 def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:
     """Writes parameters and attributes of trials that were sampled, and rewinds trials.
 
     Returns:
         The ids of the trials that were refused.
     """
-    with writing(engine).begin() as connection:
-        running = lock_running(connection, {each.trial_id for each in drawn}, fence)
-        kept = [each for each in drawn if each.trial_id in running]
+
+    def write(connection: Connection, kept: Sequence[Drawn]) -> None:
         for each in kept:
             if each.rewind is not None:
                 rewind(connection, each.trial_id, each.rewind)
         upsert(connection, PARAMS, _params(kept))
-        upsert(connection, USER_ATTRS, _attrs(kept, "user_attrs"))
-        upsert(connection, SYSTEM_ATTRS, _attrs(kept, "system_attrs"))
-    return {each.trial_id for each in drawn} - running
+        _write_attrs(connection, kept)
+
+    return transaction(engine, lambda connection: _to_running(connection, drawn, fence, write))
 
 
 def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = None) -> set[int]:
@@ -132,23 +131,39 @@ def finish(engine: Engine, outcomes: Sequence[Finish], fence: Fence | None = Non
     """
     for outcome in outcomes:
         _check(outcome)
-    ids = {outcome.trial_id for outcome in outcomes}
 
-    def write(connection: Connection) -> set[int]:
-        running = lock_running(connection, ids, fence)
-        kept = [outcome for outcome in outcomes if outcome.trial_id in running]
-        upsert(connection, USER_ATTRS, _attrs(kept, "user_attrs"))
-        upsert(connection, SYSTEM_ATTRS, _attrs(kept, "system_attrs"))
+    def write(connection: Connection, kept: Sequence[Finish]) -> None:
+        _write_attrs(connection, kept)
         upsert(connection, VALUES, _values(kept))
         _set_states(connection, kept)
-        end_leases(connection, list(running))
-        return ids - running
+        end_leases(connection, [outcome.trial_id for outcome in kept])
 
     def written(connection: Connection, refused: set[int]) -> bool:
         kept = {o.trial_id: o.state for o in outcomes if o.trial_id not in refused}
         return bool(ended_under(connection, kept, fence))
 
-    return transaction(engine, write, written, durable=True)
+    def body(connection: Connection) -> set[int]:
+        return _to_running(connection, outcomes, fence, write)
+
+    return transaction(engine, body, written, durable=True)
+
+
+def _to_running(
+    connection: Connection,
+    rows: Sequence[_Row],
+    fence: Fence | None,
+    write: Callable[[Connection, Sequence[_Row]], None],
+) -> set[int]:
+    """Writes the rows of trials that run and that the caller holds; the ids of the others."""
+    ids = {row.trial_id for row in rows}
+    running = lock_running(connection, ids, fence)
+    write(connection, [row for row in rows if row.trial_id in running])
+    return ids - running
+
+
+def _write_attrs(connection: Connection, rows: Sequence[Finish | Drawn]) -> None:
+    upsert(connection, USER_ATTRS, _attrs(rows, "user_attrs"))
+    upsert(connection, SYSTEM_ATTRS, _attrs(rows, "system_attrs"))
 
 
 def hand_back(

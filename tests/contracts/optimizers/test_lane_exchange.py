@@ -32,7 +32,7 @@ def rate(name: str) -> float:
 def train(model: nn.Module, optimizer: RuleOptimizer, steps: int) -> None:
     for _ in range(steps):
         optimizer.zero_grad()
-        nn.functional.mse_loss(model(X), Y).backward()  # type: ignore[no-untyped-call]
+        nn.functional.mse_loss(model(X), Y).backward()
         optimizer.step()
 
 
@@ -44,7 +44,7 @@ def gradients(lanes: LaneOptimizer) -> Tensor:
     found = []
     for lane in range(lanes.flat.shape[0]):
         model = weights(lanes, lane)
-        nn.functional.mse_loss(model(X), Y).backward()  # type: ignore[no-untyped-call]
+        nn.functional.mse_loss(model(X), Y).backward()
         found.append(
             torch.cat([p.grad.reshape(-1) for p in model.parameters() if p.grad is not None])
         )

@@ -28,7 +28,7 @@ def study_db(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StudyS
     with open_storage(f"sqlite:///{tmp_path}/sweeps.db") as storage:
 
         def create(**arguments: object) -> optuna.Study:
-            return make(**{"storage": storage, **arguments})  # type: ignore[arg-type]
+            return make(**{"storage": storage, **arguments})
 
         monkeypatch.setattr(optuna.study, "create_study", create)
         yield storage

@@ -1,4 +1,4 @@
-"""A study DB on each database, and a sweep in it."""
+"""A sweep in a fresh study DB."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from collections.abc import Iterator
 import pytest
 from optuna.storages import RDBStorage
 
-from studies import StudyStorage, SweepRecord, create_sweep, open_storage
-
-
-@pytest.fixture
-def storage(database_url: str) -> Iterator[StudyStorage]:
-    """An open study DB, fresh."""
-    with open_storage(database_url) as storage:
-        yield storage
+from studies import StudyStorage, SweepRecord, create_sweep
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import Finish, StudyStorage, UserError, give, open_storage
+from studies import Finish, StudyStorage, UserError, give
 from sweeps.config import Config
 from sweeps.enqueue import enqueue, from_arguments, from_yaml
 from sweeps.feed import StudyFeed
@@ -58,12 +58,6 @@ batch_size: 16
 
 Opened = Callable[..., OpenSweep]
 FeedOf = Callable[[OpenSweep], StudyFeed]
-
-
-@pytest.fixture
-def storage(database_url: str) -> Iterator[StudyStorage]:
-    with open_storage(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from studies import StudyStorage, SweeplaneError, UserError, open_storage, queries
+from studies import StudyStorage, SweeplaneError, UserError, queries
 from sweeps.engines.base import Ending, Outcome, Point, Trial
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
@@ -33,12 +33,6 @@ epochs: 10
 run_cap: 6
 early_terminate: none
 """
-
-
-@pytest.fixture
-def storage(database_url: str) -> Iterator[StudyStorage]:
-    with open_storage(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

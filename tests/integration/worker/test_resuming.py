@@ -97,7 +97,7 @@ class Bench:
         self.stack.callback(sweep.storage.close)
         keeping = Keeping(folder or self.folder / "kept", every)
         with Worker(sweep, keeping=keeping, warn=self.warnings.append) as worker:
-            worker._feed.report = draining(worker, drain_after)  # type: ignore[method-assign]
+            worker._feed.report = draining(worker, drain_after)
             worker.run()
         return worker
 
@@ -274,9 +274,3 @@ def test_a_study_of_the_same_name_and_id_does_not_go_on_from_a_deleted_ones(
         assert bench.files() == [file]
     assert bench.warnings == []
     assert remove_study(bench.folder / "kept", "going", gone.study_id) == 1
-
-
-@pytest.fixture
-def storage(database_url: str) -> Iterator[StudyStorage]:
-    with open_storage(database_url) as opened:
-        yield opened

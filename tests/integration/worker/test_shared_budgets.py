@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from studies import StudyStorage, SweeplaneError, cancel_trials, give, open_storage, schema
+from studies import StudyStorage, SweeplaneError, cancel_trials, give, schema
 from sweeps.engines.base import Ending, Outcome
 from sweeps.launch import open_sweep
 from sweeps.spec import load_spec
@@ -18,12 +18,6 @@ from sweeps.worker import Worker
 from tests.integration.worker.test_feed import SPEC, point
 
 Join = Callable[[str], Worker]
-
-
-@pytest.fixture
-def storage(database_url: str) -> Iterator[StudyStorage]:
-    with open_storage(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ class Branching(nn.Module):
         self.layer = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x if x.sum() > 0 else -x)  # type: ignore[no-any-return]
+        return self.layer(x if x.sum() > 0 else -x)
 
 
 def test_what_cannot_be_stacked_trains_one_by_one_and_says_so() -> None:
@@ -205,8 +205,8 @@ def test_a_test_that_fails_ends_only_the_trial_at_fault() -> None:
         return output.abs().max()
 
     settings = {"train": iris.train, "valid": iris.valid, "metrics": {"careful": careful}}
-    test = tuple(tensor[:1] for tensor in iris.valid)  # type: ignore[union-attr]
-    task = Task(model=iris.model, loss=F.cross_entropy, test=test, **settings)  # type: ignore[arg-type]
+    test = tuple(tensor[:1] for tensor in iris.valid)
+    task = Task(model=iris.model, loss=F.cross_entropy, test=test, **settings)
     wild = config(optimizer="sgd", hypers={"lr": 1e3}, epochs=3, batch_size=32)
     trials = mixed(4, epochs=3)
     lanes = ListFeed(*trials[:2], Trial(60, wild, (1,)), *trials[2:])

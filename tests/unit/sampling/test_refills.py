@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
 from optuna.samplers._tpe.sampler import default_weights
 from optuna.trial import TrialState
+from spaces import TWO_KNOBS
 
 from sweeps.sampling import CMA_STATE, make_sampler
 from sweeps.sampling.feasibility import Feasibility
@@ -19,22 +20,11 @@ from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, places, to_unit
 
-TEXT = """
-task: iris-mlp
-optimizer: sgd
-schedule: constant
-parameters:
-  lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0}
-  weight_decay: {distribution: log_uniform_values, min: 1.0e-6, max: 1.0e-2}
-  momentum: 0.9
-  warmup_fraction: 0
-"""
-
 
 @pytest.fixture
 def space(tmp_path: Path) -> Space:
     path = tmp_path / "sweep.yaml"
-    path.write_text(TEXT)
+    path.write_text(TWO_KNOBS)
     return load_spec(path).space
 
 

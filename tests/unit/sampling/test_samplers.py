@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
+from spaces import TWO_KNOBS
 
 from studies import open_storage
 from sweeps.sampling import CMA_STATE, GRID_INDEX, free_points, make_sampler
@@ -28,16 +29,6 @@ task: iris-mlp
 optimizer: [adamw, sgd]
 schedule: [cosine, step]
 parameters: {hidden: {values: [8, 16]}, depth: {min: 1, max: 3}}
-"""
-TWO_KNOBS = """
-task: iris-mlp
-optimizer: sgd
-schedule: constant
-parameters:
-  lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0}
-  weight_decay: {distribution: log_uniform_values, min: 1.0e-6, max: 1.0e-2}
-  momentum: 0.9
-  warmup_fraction: 0
 """
 
 
