@@ -90,7 +90,7 @@ class TensorSplit:
     """Tensors that fit in the device's memory: a batch is one indexing a tensor."""
 
     def __init__(self, tensors: tuple[Tensor, ...]) -> None:
-        self._tensors = tensors
+        self.tensors = tensors
         self._n = len(tensors[0])
 
     def steps(self, batch_size: int) -> int:
@@ -104,15 +104,15 @@ class TensorSplit:
         """Return the examples of an epoch's batches, `[steps, batch_size]`."""
         steps = self.steps(batch_size)
         order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
-        order = order[: steps * batch_size].to(self._tensors[0].device)
+        order = order[: steps * batch_size].to(self.tensors[0].device)
         return order.view(steps, batch_size)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples at `index`, of any shape."""
-        return _batch([tensor[index] for tensor in self._tensors])
+        return _batch([tensor[index] for tensor in self.tensors])
 
     def ordered(self) -> Iterator[Batch]:
-        for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self._tensors), strict=True):
+        for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self.tensors), strict=True):
             yield _batch(parts)
 
 

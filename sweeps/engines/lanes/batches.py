@@ -8,7 +8,7 @@ that it would draw alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,38 @@ from torch import Tensor
 
 from sweeps.tasks.data import Batch, Split, TensorSplit, seed_everything
 
+Parts = tuple[Tensor, ...]
+"""The examples' places [K, B] and all data, or inputs and target [K, B, ...]; see `Gather`."""
+Gather = Callable[..., Batch]
+"""Parts -> inputs and target `[K, B, ...]`, by tensor operations only."""
+
 
 def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
     """Yield one epoch, a lane for each of `seeds`."""
+    gather, parts = in_parts(split, batch_size, seeds)
+    return (gather(*each) for each in parts)
+
+
+def in_parts(split: Split, batch_size: int, seeds: Sequence[int]) -> tuple[Gather, Iterator[Parts]]:
+    """Return what makes the batches, and what it makes them of, step by step."""
     if isinstance(split, TensorSplit):
+        data = split.tensors
         orders = torch.stack([split.order(batch_size, seed) for seed in seeds], dim=1)
-        for index in orders:  # [K, B]
-            yield split.batch(index)
-        return
+        return _picked, ((index, *data) for index in orders)
+    drawn = _drawn(split, batch_size, seeds)
+    return _given, ((*inputs, target) for inputs, target in drawn)
+
+
+def _picked(index: Tensor, *data: Tensor) -> Batch:
+    return _given(*(tensor[index] for tensor in data))
+
+
+def _given(*batch: Tensor) -> Batch:
+    *inputs, target = batch
+    return tuple(inputs), target
+
+
+def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
     lanes = [_Lane(split.shuffled(batch_size, seed), _Randomness.of(seed)) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]

@@ -17,6 +17,7 @@ from optimizers import RULES
 from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
+from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
 from sweeps.engines.replica import Data, Replica, mean
 from sweeps.engines.setting import Setting
@@ -39,6 +40,7 @@ class LanesEngine:
         self._setting = Setting(device, precision, objective)
         self._lanes, self._say = lanes, say
         self._groups: dict[str, Group] = {}
+        self._programs = Programs(__import__("os").environ.get("CC_", "auto") == "1" or "auto", lambda: 0.0, say)
         self._fusings: dict[str, Fusing] = {}
         self._runs: list[Run] = []
 
@@ -97,6 +99,8 @@ class LanesEngine:
                 self._lanes,
                 self._setting,
                 fusing.untrained,
+                self._programs,
+                key,
             )
         group = self._groups[key]
         if len(group.free) < len(run.replicas):
