@@ -78,6 +78,11 @@ class Group:
         self._judge = Judge(self._stack, functions, self._last_batches)
 
     @property
+    def size(self) -> int:
+        """K."""
+        return len(self._seats)
+
+    @property
     def free(self) -> list[int]:
         """The lanes that nobody has."""
         return [lane for lane, seat in enumerate(self._seats) if seat is None]
@@ -87,7 +92,9 @@ class Group:
         rule, hypers = rule_of(config)
         stack, lanes, total = self._stack, len(self._seats), self._steps * config.epochs
         if self._optimizer is None:
-            first = {name: torch.full((lanes,), x) for name, x in hypers.items()}
+            first = {
+                name: torch.full((lanes,), x, dtype=torch.float64) for name, x in hypers.items()
+            }
             self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, compile=True)
         self._optimizer.reset(lane, hypers, rule)
         if len(self._optimizer.rows) > MOST_TOGETHER or not can_tabulate(self._optimizer):
