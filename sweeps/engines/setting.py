@@ -28,7 +28,7 @@ class Setting:
         self._autocast = precision == "bf16"
 
     def warm_up(self) -> None:
-        """Do what would be counted as the first trial's: torch's first optimizer imports (0.9 s)."""
+        """Do what is no trial's: torch's first optimizer imports its compiler (0.9 s)."""
         torch.optim.SGD([torch.zeros(1)])
         keep_freed_memory()
 

@@ -13,6 +13,7 @@ from optimizers import RULES
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import ALONE, Ladder
+from sweeps.engines.lanes.probing import probe
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
 from sweeps.engines.replica import Data, Replica
@@ -54,6 +55,19 @@ class Cohort:
         return Group(
             data, batch_size, lanes, self._setting, self._fusing.untrained, self._programs, self.key
         )
+
+    def probe(self, run: Run, most: int) -> Ladder:
+        """Find out with how many lanes models like the run's train soonest."""
+        config, seed = run.trial.config, run.trial.seeds[0]
+        alone, fresh = (self._setting.replica(run.data, run.trial, seed) for _ in range(2))
+
+        def make(lanes: int) -> Group:
+            group = self.group(run.data, config.batch_size, lanes)
+            for lane in range(lanes):
+                group.seat(lane, config, fresh)
+            return group
+
+        return probe(alone, make, most)
 
     def seat(self, runs: list[Run], *, fewer: bool) -> None:
         """Give lanes to those of the cohort's runs that are to have some.

@@ -14,7 +14,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
+import torch
+
+from sweeps.device import name_of
+from sweeps.engines.base import Feed, Notes, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.lanes.cohort import Cohort
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import Ladder, asked_for
@@ -24,11 +27,15 @@ from sweeps.engines.lanes.run import Run
 from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
 
+_MOST = {"cpu": 64, "cuda": 256}
+"""The most lanes to find out about: a processor's caches are full long before."""
+
 
 class LanesEngine:
-    """Trains up to `lanes` models at once; see `Setting`.
+    """Trains up to `lanes` models at once (None: as many as pay on the device); see `Setting`.
 
-    `say` gets a line when trials cannot be stacked.
+    `say` gets a line when trials cannot be stacked. `notes` keeps what was found out about lanes;
+    `compiling` is "auto", True or False.
     """
 
     def __init__(
@@ -36,25 +43,37 @@ class LanesEngine:
         device: str,
         precision: str,
         objective: Objective,
-        lanes: int,
+        lanes: int | None,
         say: Callable[[str], None] = lambda _: None,
         *,
         compiling: bool | str = "auto",
+        notes: Notes | None = None,
     ) -> None:
         self._setting = Setting(device, precision, objective)
         self._lanes, self._say, self._compiling = lanes, say, compiling
-        self._cohorts: dict[str, Cohort] = {}
-        self._runs: list[Run] = []
+        self._notes: Notes = {} if notes is None else notes
+        self._hardware = f"{name_of(device)}, {torch.get_num_threads()} threads, {precision}"
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._setting.warm_up()
-        self._runs, self._cohorts = [], {}  # what was interrupted is not gone on with
-        self._programs = Programs(self._compiling, lambda: 0.0, self._say)
+        # What was interrupted is not gone on with.
+        self._runs: list[Run] = []
+        self._cohorts: dict[str, Cohort] = {}
+        self._began, self._ended = time.perf_counter(), 0
+        self._outlook = feed.outlook
+        self._programs = Programs(self._compiling, self._seconds_left, self._say)
         while True:
             self._refill(tasks, feed)
             if not self._runs:
                 return
             self._train(feed)
+
+    def _seconds_left(self) -> float:
+        """Return for how long this engine goes on to train, as it looks now."""
+        outlook = self._outlook()
+        begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
+        seconds = (time.perf_counter() - self._began) / max(self._ended + begun, 1e-9)
+        return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * seconds)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
         """Take trials for the lanes that nobody has; the first one says how many there are."""
@@ -94,7 +113,16 @@ class LanesEngine:
         run.cohort.take_up(run)
 
     def _climb(self, cohort: Cohort, run: Run) -> Ladder:
-        return asked_for(self._lanes)
+        """Return the ladder of a cohort: the one that was asked for, known, or found out now."""
+        if self._lanes is not None:
+            return asked_for(self._lanes)
+        most = min(_MOST[self._setting.device.type], self._outlook().at_once)
+        key = f"{self._hardware}: {cohort.key}"
+        known = self._notes.get(key)
+        if known is None:
+            known = cohort.probe(run, _MOST[self._setting.device.type]).as_json()
+            self._notes[key] = known
+        return Ladder.from_json(known).up_to(max(int(most), 1))
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; those in use stay there."""
@@ -185,3 +213,4 @@ class LanesEngine:
             if run.trial.number in numbers:
                 run.unseat([])
         self._runs = [run for run in self._runs if run.trial.number not in numbers]
+        self._ended += len(numbers)

@@ -234,23 +234,38 @@ class Group:
 
     def _train(self, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K]."""
+        losses = []
+        sums: dict[str, Tensor] = {}
+        for loss, metrics in self._updates(seeds, traced=True):
+            losses.append(loss)
+            sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        means = {name: total / len(losses) for name, total in sums.items()}
+        return torch.stack(losses).double(), means
+
+    def steps(self, *, traced: bool) -> Iterator[object]:
+        """Take steps to see how long they last; the lanes are of no use afterwards."""
+        for seat in self._seats:
+            if seat is not None:
+                seat.epoch += 1
+        return self._updates(self._seeds(), traced=traced)
+
+    def _updates(
+        self, seeds: Sequence[int], *, traced: bool
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Take an epoch's steps; each one's losses and metrics, [K]."""
         stack, optimizer = self._stack, self._optimizer
         assert optimizer is not None
         factors, momenta, active = self._tables()
         moved = self._moved(momenta)
-        tables = Tables(optimizer, factors, moved) if can_tabulate(optimizer) else None
-        losses = []
-        sums: dict[str, Tensor] = {}
-        for step, (loss, metrics, grad) in enumerate(self._stepper.epoch(seeds, tables)):
-            losses.append(loss)
-            sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        tables = Tables(optimizer, factors, moved) if traced and can_tabulate(optimizer) else None
+        steps = self._stepper.epoch(seeds, tables, traced=traced)
+        for step, (loss, metrics, grad) in enumerate(steps):
             if grad is not None:
                 optimizer.hypers |= {name: column[step] for name, column in moved.items()}
                 optimizer.step(grad, factors[step], active=active)
             if self._averages is not None:
                 self._averages.update(stack.flat, active)
-        means = {name: total / len(losses) for name, total in sums.items()}
-        return torch.stack(losses).double(), means
+            yield loss, metrics
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Factor and momentum [S, K], and which lanes are in use, [K]; None: all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 ALONE = 0
 WORTH = 1.03
@@ -34,6 +35,15 @@ class Ladder:
             return self.most if self.seconds else ALONE
         best = min(enough, key=lambda lanes: (self.seconds[lanes], lanes))
         return ALONE if models * self.alone < self.seconds[best] else best
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"alone": self.alone, "seconds": {str(k): s for k, s in self.seconds.items()}}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Ladder:
+        """Return what `as_json` gave."""
+        return cls({int(k): float(s) for k, s in saved["seconds"].items()}, saved["alone"])
 
     def up_to(self, most: int) -> Ladder:
         """Return the ladder with at most so many lanes; none where less than two are left."""

@@ -1,7 +1,8 @@
-"""Memory: when there is too little of it."""
+"""Memory: how much there is, how much is used, and when there is too little of it."""
 
 from __future__ import annotations
 
+import psutil
 import torch
 
 
@@ -10,3 +11,17 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def used_memory(device: torch.device) -> int:
+    """The bytes that this process uses, on CUDA the most that it has used."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)
+
+
+def free_memory(device: torch.device) -> int:
+    """The bytes that are free on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)

@@ -29,14 +29,15 @@ class Stepper:
         self._stack, self._task, self._train = stack, task, train
         self._batch_size, self._programs, self._key = batch_size, programs, key
 
-    def epoch(self, seeds: Sequence[int], tables: Tables | None) -> Iterator[Step]:
+    def epoch(self, seeds: Sequence[int], tables: Tables | None, *, traced: bool) -> Iterator[Step]:
         """Take an epoch's steps, the lanes' batches in the order of their seeds.
 
-        A program makes the updates of `tables`, and counts them at the end.
+        A program makes the updates of `tables`, and counts them at the end. Where the step is not
+        to be `traced`, or cannot be, the model is called each time.
         """
         gather, parts = in_parts(self._train, self._batch_size, seeds)
         first = next(parts)
-        program = self._program(gather, first, tables)
+        program = self._program(gather, first, tables) if traced else None
         parts = chain([first], parts)
         if program is None:
             yield from self._called(gather, parts)
