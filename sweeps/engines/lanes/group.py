@@ -95,7 +95,7 @@ class Group:
             first = {
                 name: torch.full((lanes,), x, dtype=torch.float64) for name, x in hypers.items()
             }
-            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, compile=True)
+            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, whole=True)
         self._optimizer.reset(lane, hypers, rule)
         if len(self._optimizer.rows) > MOST_TOGETHER or not can_tabulate(self._optimizer):
             self._optimizer.part()
