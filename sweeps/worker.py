@@ -26,6 +26,7 @@ from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
+from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
@@ -130,7 +131,7 @@ class Worker:
         with draining(self.drain, lambda _: None), feed.listening():
             while True:
                 try:
-                    engine.run(self._sweep.tasks, feed)
+                    engine.run(self._sweep.tasks, Timed(feed, engine.tally))
                     return
                 except Interrupted:
                     self._feed.abandon()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sweeps.config import Config
+    from sweeps.engines.tally import Tally
     from sweeps.tasks.task import Task
 
 
@@ -168,6 +169,10 @@ class Engine(Protocol):
     While it trains, a `BaseException` may end it: what it held is not its own any more. It is run
     again then, for other trials.
     """
+
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         """Train until `feed.take` returns nothing, each trial on the task of its arguments."""

@@ -21,6 +21,7 @@ import torch
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.replica import Data, Replica, mean
 from sweeps.engines.setting import Setting
+from sweeps.engines.tally import Tally
 from sweeps.tasks.data import Split
 
 _T = TypeVar("_T")
@@ -33,10 +34,16 @@ class SerialEngine:
         self._setting = Setting(device, precision, objective)
         self._data: Data | None = None
 
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
+        return self._setting.tally
+
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._setting.warm_up()
         while trials := feed.take(1):
             for trial in trials:
+                self.tally.models = self.tally.lanes = len(trial.seeds)
                 feed.finish([self._train(tasks, trial, feed)])
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:

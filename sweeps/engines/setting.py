@@ -12,6 +12,7 @@ from studies.errors import UserError
 from sweeps.engines.allocation import keep_freed_memory
 from sweeps.engines.base import Objective, State, Trial
 from sweeps.engines.replica import Data, Replica
+from sweeps.engines.tally import Tally
 from sweeps.tasks.data import epoch_seed, open_split, seed_everything
 from sweeps.tasks.task import Task
 
@@ -26,6 +27,7 @@ class Setting:
         self.device, self.objective = torch.device(device), objective
         self._dtype = torch.float64 if precision == "float64" else torch.float32
         self._autocast = precision == "bf16"
+        self.tally = Tally()
 
     def warm_up(self) -> None:
         """Do what is no trial's: torch's first optimizer imports its compiler (0.9 s)."""
@@ -45,7 +47,7 @@ class Setting:
     def replica(self, data: Data, trial: Trial, seed: int) -> Replica:
         """Return one repeat of a trial before its first epoch."""
         seed_everything(epoch_seed(seed, 0))
-        return Replica(data, trial, seed, self.model(data), self.context, self.objective)
+        return Replica(data, trial, seed, self.model(data), self)
 
     def replicas(self, data: Data, trial: Trial) -> list[Replica]:
         """Return the repeats of a trial, where it starts.

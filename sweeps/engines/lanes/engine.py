@@ -26,6 +26,7 @@ from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
 from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
+from sweeps.engines.tally import Tally
 
 _MOST = {"cpu": 64, "cuda": 256}
 """The most lanes to find out about: a processor's caches are full long before."""
@@ -68,6 +69,11 @@ class LanesEngine:
                 return
             self._train(feed)
 
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
+        return self._setting.tally
+
     def _seconds_left(self) -> float:
         """Return for how long this engine goes on to train, as it looks now."""
         outlook = self._outlook()
@@ -93,6 +99,10 @@ class LanesEngine:
         for cohort in self._cohorts.values():
             runs = [run for run in self._runs if run.cohort is cohort]
             cohort.seat(runs, fewer=self._room() > 0)
+        alone = sum(len(run.replicas) for run in self._runs)
+        lanes = sum(group.size for each in self._cohorts.values() for group in each.groups)
+        models = sum(len(run.trial.seeds) for run in self._runs)
+        self.tally.models, self.tally.lanes = models, lanes + alone
 
     def _room(self) -> int:
         """How many trials more may train now."""

@@ -67,7 +67,7 @@ class Group:
         key: str,
     ) -> None:
         self._data, self._batch_size, self._objective = data, batch_size, setting.objective
-        self._steps = data.train.steps(batch_size)
+        self._steps, self._tally = data.train.steps(batch_size), setting.tally
         like = setting.model(data)
         self._stack = Stack(like, lanes, untrained=untrained, context=setting.context)
         self._seats: list[Seat | None] = [None] * lanes
@@ -172,7 +172,9 @@ class Group:
                 seat.epoch += 1
         seeds = self._seeds()
         seed_everything(seeds[0])
-        losses, metrics = self._train(seeds)
+        with self._tally.spent("training"):
+            losses, metrics = self._train(seeds)
+        self._tally.trained(self.size - len(self.free), self._steps, self._batch_size)
         values = self.evaluate("valid", self._data.valid)
         found = {}
         for lane, seat in enumerate(self._seats):
@@ -191,7 +193,8 @@ class Group:
     def evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
         """Return each lane's loss and metrics over a whole split."""
         assert self._optimizer is not None
-        values = self._judge.evaluate(name, split, self._optimizer, self._averages)
+        with self._tally.spent("evaluating"):
+            values = self._judge.evaluate(name, split, self._optimizer, self._averages)
         columns = {n: value.tolist() for n, value in values.items()}
         found = []
         for lane, seat in enumerate(self._seats):
