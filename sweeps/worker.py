@@ -147,7 +147,7 @@ class Worker:
     def _engine(self, objective: Objective) -> Engine:
         precision = self._sweep.spec.precision
         if self._lanes == 1:
-            return SerialEngine(self._device, precision, objective)
+            return SerialEngine(self._device, precision, objective, self._warn)
         return LanesEngine(self._device, precision, objective, self._lanes, self._warn)
 
     def _make_feed(self) -> StudyFeed:

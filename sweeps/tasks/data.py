@@ -7,7 +7,7 @@ engine, alone or in company, in the first run or after a restart.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -56,24 +56,6 @@ class Split(Protocol):
         """Yield every example once, in its own order."""
 
 
-def open_split(name: str, data: Data, device: torch.device, dtype: torch.dtype) -> Split:
-    """Put `data` on `device`, its floating-point tensors in `dtype`.
-
-    Raises:
-        UserError: the data's type is none that a task may have.
-    """
-    if isinstance(data, tuple):
-        return TensorSplit(tuple(_place(tensor, device, dtype) for tensor in data))
-    if isinstance(data, DataLoader):
-        return LoaderSplit(name, data, device, dtype)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return DatasetSplit(data, device, dtype)
-    raise UserError(
-        f"Task: {name} must be a tuple of tensors, a map-style dataset or a DataLoader, got "
-        f"{type(data).__name__}"
-    )
-
-
 def loader_batch_size(data: Data) -> int | None:
     """Return the batch size of a DataLoader, None for data that is batched here."""
     if not isinstance(data, DataLoader):
@@ -97,15 +79,16 @@ class TensorSplit:
         return _full_batches(self._n, batch_size)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for index in self.order(batch_size, seed):
-            yield self.batch(index)
+        for block in self.order(batch_size, seed):
+            for index in block:
+                yield self.batch(index)
 
-    def order(self, batch_size: int, seed: int) -> Tensor:
-        """Return the examples of an epoch's batches, `[steps, batch_size]`."""
+    def order(self, batch_size: int, seed: int) -> list[Tensor]:
+        """Return the examples of an epoch's batches, those of one size together, `[steps, B]`."""
         steps = self.steps(batch_size)
         order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
         order = order[: steps * batch_size].to(self._tensors[0].device)
-        return order.view(steps, batch_size)
+        return [order.view(steps, batch_size)]
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples at `index`, of any shape."""
@@ -117,12 +100,18 @@ class TensorSplit:
 
 
 class DatasetSplit:
-    """A map-style dataset, batched and shuffled here."""
+    """A map-style dataset, batched and shuffled here; `collate` as a DataLoader has it."""
 
-    def __init__(self, data: Any, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        data: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        collate: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._data = cast(Dataset[Any], data)
         self._n = len(data)
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._collate = device, dtype, collate
 
     def steps(self, batch_size: int) -> int:
         return _full_batches(self._n, batch_size)
@@ -130,13 +119,14 @@ class DatasetSplit:
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
         self.steps(batch_size)
         generator = torch.Generator().manual_seed(seed)
-        loader = DataLoader(
-            self._data, batch_size, shuffle=True, drop_last=True, generator=generator
-        )
-        yield from _placed(loader, self._device, self._dtype)
+        yield from self._read(batch_size, shuffle=True, drop_last=True, generator=generator)
 
     def ordered(self) -> Iterator[Batch]:
-        yield from _placed(DataLoader(self._data, EVALUATION_BATCH), self._device, self._dtype)
+        yield from self._read(EVALUATION_BATCH)
+
+    def _read(self, batch_size: int, **how: Any) -> Iterator[Batch]:
+        loader = DataLoader(self._data, batch_size, collate_fn=self._collate, **how)
+        return _placed(loader, self._device, self._dtype)
 
 
 class LoaderSplit:
@@ -180,7 +170,7 @@ def _full_batches(n: int, batch_size: int) -> int:
 
 def _placed(loader: DataLoader[Any], device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
     for parts in loader:
-        yield _batch([_place(tensor, device, dtype) for tensor in parts])
+        yield _batch([place(tensor, device, dtype) for tensor in parts])
 
 
 def _batch(parts: Any) -> Batch:
@@ -188,5 +178,6 @@ def _batch(parts: Any) -> Batch:
     return tuple(inputs), target
 
 
-def _place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the device, in `dtype` where it is floating-point."""
     return tensor.to(device, dtype if tensor.is_floating_point() else None)

@@ -7,26 +7,23 @@ that it would draw alone.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from sweeps.tasks.data import Batch, Split, TensorSplit, seed_everything
+from sweeps.tasks.data import Batch, Split, TensorSplit
+from sweeps.tasks.randomness import Randomness, kept
 
 
 def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
     """Yield one epoch, a lane for each of `seeds`."""
     if isinstance(split, TensorSplit):
-        orders = torch.stack([split.order(batch_size, seed) for seed in seeds], dim=1)
-        for index in orders:  # [K, B]
-            yield split.batch(index)
+        orders = [split.order(batch_size, seed) for seed in seeds]
+        for blocks in zip(*orders, strict=True):
+            for index in torch.stack(blocks, dim=1):  # [K, B]
+                yield split.batch(index)
         return
-    lanes = [_Lane(split.shuffled(batch_size, seed), _Randomness.of(seed)) for seed in seeds]
+    lanes = [_Lane(split.shuffled(batch_size, seed), Randomness.of(seed)) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]
         inputs = zip(*(own for own, _ in batches), strict=True)
@@ -36,43 +33,16 @@ def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterato
         )
 
 
-@dataclass(frozen=True)
-class _Randomness:
-    """The state of every generator that a loader or an augmentation may draw from."""
-
-    torch: Tensor
-    python: Any
-    numpy: Any
-
-    @classmethod
-    def now(cls) -> _Randomness:
-        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state())
-
-    @classmethod
-    def of(cls, seed: int) -> _Randomness:
-        before = cls.now()
-        seed_everything(seed)
-        made = cls.now()
-        before.set()
-        return made
-
-    def set(self) -> None:
-        torch.set_rng_state(self.torch)
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-
-
 class _Lane:
     """One lane's batches, drawn with its own random numbers."""
 
-    def __init__(self, batches: Iterator[Batch], randomness: _Randomness) -> None:
+    def __init__(self, batches: Iterator[Batch], randomness: Randomness) -> None:
         self._batches, self._randomness = batches, randomness
 
     def next(self) -> Batch:
-        before = _Randomness.now()
-        self._randomness.set()
-        try:
-            return next(self._batches)
-        finally:
-            self._randomness = _Randomness.now()
-            before.set()
+        with kept():
+            self._randomness.set()
+            try:
+                return next(self._batches)
+            finally:
+                self._randomness = Randomness.now()

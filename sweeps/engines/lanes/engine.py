@@ -25,7 +25,7 @@ from sweeps.engines.setting import Setting
 class LanesEngine:
     """Trains up to `lanes` models at once; see `Setting`.
 
-    `say` gets a line when trials cannot be stacked.
+    `say` gets a line when trials cannot be stacked, and on how a task's data is read.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class LanesEngine:
         lanes: int,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._setting = Setting(device, precision, objective)
+        self._setting = Setting(device, precision, objective, say)
         self._lanes, self._say = lanes, say
         self._groups: dict[str, Group] = {}
         self._fusings: dict[str, Fusing] = {}

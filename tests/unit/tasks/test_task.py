@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from studies import UserError
 from sweeps import Task
-from sweeps.tasks.data import DatasetSplit, LoaderSplit, TensorSplit, accuracy, open_split
+from sweeps.tasks.data import accuracy
+from sweeps.tasks.opening import open_split
 
 X = torch.arange(12.0).view(6, 2)
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -65,20 +66,6 @@ def test_accuracy_is_the_share_of_largest_logits() -> None:
 def test_what_a_task_refuses(changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         task(**changes)
-
-
-def test_each_kind_of_data_has_its_split() -> None:
-    dataset = TensorDataset(X, CLASSES)
-    kinds = [(X, CLASSES), dataset, DataLoader(dataset, 2)]
-    splits = [open_split("train", data, CPU, torch.float64) for data in kinds]
-    assert [type(split) for split in splits] == [TensorSplit, DatasetSplit, LoaderSplit]
-    assert [split.steps(4) for split in splits] == [1, 1, 3]
-    for split in splits:
-        batches = list(split.ordered())
-        inputs = torch.cat([batch[0][0] for batch in batches])
-        assert inputs.dtype == torch.float64
-        assert torch.equal(inputs, X.double())
-        assert torch.cat([target for _, target in batches]).dtype == torch.int64
 
 
 def test_data_of_no_known_kind_is_refused() -> None:

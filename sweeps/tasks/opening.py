@@ -1,0 +1,220 @@
+"""Opening a task's data: what fits in memory is read once, so that batches are one indexing.
+
+The batches stay those that the dataset or the loader gives: the same examples in the same order,
+with the same random numbers drawn. So nothing is read once whose examples may differ from one
+reading to the next (augmentation), and nothing that a loader makes batches of in its own way.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
+
+from studies.errors import UserError
+from sweeps.tasks.data import Batch, DatasetSplit, LoaderSplit, Split, TensorSplit, place
+from sweeps.tasks.memory import free_memory
+from sweeps.tasks.randomness import Randomness, kept
+
+if TYPE_CHECKING:
+    from sweeps.tasks.task import Data
+
+SHARE_OF_MEMORY = 1 / 4  # of what is free, that one set of a task may take
+COMPARED = 32  # examples that are read twice
+CHUNK = 256  # examples that are read at a time
+
+RANDOM = "its examples are random (they draw random numbers, or differ when read twice)"
+
+CPU = torch.device("cpu")
+
+
+def open_split(
+    name: str,
+    data: Data,
+    device: torch.device,
+    dtype: torch.dtype,
+    say: Callable[[str], None] = lambda _: None,
+) -> Split:
+    """Put `data` on `device`, its floating-point tensors in `dtype`.
+
+    `say` is told whether a dataset or a loader is read once, and if not, why.
+
+    Raises:
+        UserError: the data's type is none that a task may have.
+    """
+    if isinstance(data, tuple):
+        return TensorSplit(tuple(place(tensor, device, dtype) for tensor in data))
+    split: LoaderSplit | DatasetSplit
+    if isinstance(data, DataLoader):
+        split = LoaderSplit(name, data, device, dtype)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        split = DatasetSplit(data, device, dtype)
+    else:
+        raise UserError(
+            f"Task: {name} must be a tuple of tensors, a map-style dataset or a DataLoader, got "
+            f"{type(data).__name__}"
+        )
+    try:
+        with kept():
+            tensors = _read(data, device, dtype)
+    except _ReadAnewError as reason:
+        say(f"{name} is read anew in every epoch: {reason}")
+        return split
+    except Exception as error:  # the user's own; where it matters, training meets it again
+        say(f"{name} is read anew in every epoch: {type(error).__name__}: {error}")
+        return split
+    size = _size(sum(tensor.nbytes for tensor in tensors))
+    say(f"{name} is read once into memory: {len(tensors[0]):,} examples, {size}")
+    return ReadSplit(tensors, _places(name, data))
+
+
+class ReadSplit(TensorSplit):
+    """A dataset or a loader whose examples are in memory; `places` gives its batches of indices."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], places: Split) -> None:
+        super().__init__(tensors)
+        self._places = places
+
+    def steps(self, batch_size: int) -> int:
+        return self._places.steps(batch_size)
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        for _, index in self._places.shuffled(batch_size, seed):
+            yield self._batch(index)
+
+    def order(self, batch_size: int, seed: int) -> list[Tensor]:
+        with kept():
+            Randomness.of(seed).set()
+            found = [index for _, index in self._places.shuffled(batch_size, seed)]
+        device = self._tensors[0].device
+        return [torch.stack(list(equal)).to(device) for _, equal in groupby(found, key=len)]
+
+    def ordered(self) -> Iterator[Batch]:
+        for _, index in self._places.ordered():
+            yield self._batch(index)
+
+    def _batch(self, index: Tensor) -> Batch:
+        return self.batch(index.to(self._tensors[0].device))
+
+
+class _ReadAnewError(Exception):
+    """Why data is not read once."""
+
+
+class _Places:
+    """A dataset whose examples are their own indices."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitems__(self, places: Sequence[Any]) -> tuple[Tensor]:
+        return (torch.tensor([operator.index(place) for place in places]),)
+
+
+def _places(name: str, data: Any) -> Split:
+    """Return the indices of what `data` gives, in its own batches and order."""
+    if not isinstance(data, DataLoader):
+        return DatasetSplit(_Places(len(data)), CPU, torch.float32, default_convert)
+    how: dict[str, Any] = {"batch_sampler": data.batch_sampler}
+    if data.batch_size is not None:
+        how = {"batch_size": data.batch_size, "sampler": data.sampler, "drop_last": data.drop_last}
+    places: Any = _Places(len(data.dataset))  # type: ignore[arg-type]  # it has a length
+    loader = DataLoader(places, generator=data.generator, collate_fn=default_convert, **how)
+    return LoaderSplit(name, loader, CPU, torch.float32)
+
+
+def _read(data: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Return all examples of a dataset, or of that of a loader, in order.
+
+    Raises:
+        _ReadAnewError: they do not fit, or their batches would not be the same.
+    """
+    dataset, how = data, {}
+    if isinstance(data, DataLoader):
+        _check_loader(data)
+        dataset = data.dataset
+        how = {
+            "num_workers": data.num_workers,
+            "multiprocessing_context": data.multiprocessing_context,
+            "worker_init_fn": data.worker_init_fn,
+        }
+    count = len(dataset)
+    if count == 0:
+        raise _ReadAnewError("it is empty")
+    sample = range(0, count, max(1, count // COMPARED))[:COMPARED]
+    first = _sampled(dataset, sample)
+    typed = [place(part, CPU, dtype) for part in first]
+    needed = sum(part.nbytes for part in typed) / len(sample) * count
+    limit = free_memory(device) * SHARE_OF_MEMORY
+    if needed > limit:
+        raise _ReadAnewError(
+            f"it takes {_size(needed)}, more than a quarter of the free memory ({_size(limit)})"
+        )
+    before, start = Randomness.now(), 0
+    whole = tuple(part.new_empty(count, *part.shape[1:]) for part in typed)
+    for parts in DataLoader(dataset, CHUNK, generator=torch.Generator(), **how):
+        for all_of_it, part, like in zip(whole, parts, first, strict=True):
+            if (part.dtype, part.shape[1:]) != (like.dtype, like.shape[1:]):
+                raise _ReadAnewError("its examples differ in type or shape")
+            all_of_it[start : start + len(part)] = part
+        start += len(parts[0])
+    again = [part[list(sample)] for part in whole]
+    if not before.is_now() or not all(map(_same, again, typed)):
+        raise _ReadAnewError(RANDOM)
+    return tuple(tensor.to(device) for tensor in whole)
+
+
+def _check_loader(loader: DataLoader[Any]) -> None:
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise _ReadAnewError("it is a stream (an IterableDataset)")
+    if type(loader).__iter__ is not DataLoader.__iter__:
+        raise _ReadAnewError(f"{type(loader).__name__} iterates in its own way")
+    if loader.batch_sampler is None or loader.collate_fn is not default_collate:
+        raise _ReadAnewError("it has a collate_fn of its own")
+
+
+def _sampled(dataset: Any, sample: Sequence[int]) -> list[Tensor]:
+    """Return some examples as a batch.
+
+    Raises:
+        _ReadAnewError: they are random.
+    """
+    before = Randomness.now()
+    first, second = (_collated(dataset, sample) for _ in range(2))
+    if not before.is_now() or not all(map(_same, first, second)):
+        raise _ReadAnewError(RANDOM)
+    return first
+
+
+def _collated(dataset: Any, sample: Sequence[int]) -> list[Tensor]:
+    if hasattr(dataset, "__getitems__"):
+        examples = dataset.__getitems__(list(sample))
+    else:
+        examples = [dataset[place] for place in sample]
+    batch = default_collate(examples)
+    if not isinstance(batch, tuple | list) or not all(isinstance(x, Tensor) for x in batch):
+        raise _ReadAnewError("its examples are not tuples of tensors")
+    return list(batch)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    return bool(((a == b) | ((a != a) & (b != b))).all())  # NaN is NaN
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
