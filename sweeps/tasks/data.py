@@ -7,7 +7,7 @@ engine, alone or in company, in the first run or after a restart.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -86,9 +86,12 @@ class TensorSplit:
     def order(self, batch_size: int, seed: int) -> list[Tensor]:
         """Return the examples of an epoch's batches, those of one size together, `[steps, B]`."""
         steps = self.steps(batch_size)
-        order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(self._n, generator=self._generator(seed))
         order = order[: steps * batch_size].to(self._tensors[0].device)
         return [order.view(steps, batch_size)]
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples at `index`, of any shape."""
@@ -100,18 +103,12 @@ class TensorSplit:
 
 
 class DatasetSplit:
-    """A map-style dataset, batched and shuffled here; `collate` as a DataLoader has it."""
+    """A map-style dataset, batched and shuffled here."""
 
-    def __init__(
-        self,
-        data: Any,
-        device: torch.device,
-        dtype: torch.dtype,
-        collate: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, data: Any, device: torch.device, dtype: torch.dtype) -> None:
         self._data = cast(Dataset[Any], data)
         self._n = len(data)
-        self._device, self._dtype, self._collate = device, dtype, collate
+        self._device, self._dtype = device, dtype
 
     def steps(self, batch_size: int) -> int:
         return _full_batches(self._n, batch_size)
@@ -119,14 +116,13 @@ class DatasetSplit:
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
         self.steps(batch_size)
         generator = torch.Generator().manual_seed(seed)
-        yield from self._read(batch_size, shuffle=True, drop_last=True, generator=generator)
+        loader = DataLoader(
+            self._data, batch_size, shuffle=True, drop_last=True, generator=generator
+        )
+        yield from _placed(loader, self._device, self._dtype)
 
     def ordered(self) -> Iterator[Batch]:
-        yield from self._read(EVALUATION_BATCH)
-
-    def _read(self, batch_size: int, **how: Any) -> Iterator[Batch]:
-        loader = DataLoader(self._data, batch_size, collate_fn=self._collate, **how)
-        return _placed(loader, self._device, self._dtype)
+        yield from _placed(DataLoader(self._data, EVALUATION_BATCH), self._device, self._dtype)
 
 
 class LoaderSplit:
@@ -149,14 +145,19 @@ class LoaderSplit:
         return self._steps
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for owner in (self._loader, self._loader.sampler):
-            generator = getattr(owner, "generator", None)
-            if generator is not None:
-                generator.manual_seed(seed)
+        reseed(self._loader, seed)
         yield from _placed(self._loader, self._device, self._dtype)
 
     def ordered(self) -> Iterator[Batch]:
         yield from _placed(self._loader, self._device, self._dtype)
+
+
+def reseed(loader: DataLoader[Any], seed: int) -> None:
+    """Seed the generators that a loader and its sampler have of their own."""
+    for owner in (loader, loader.sampler):
+        generator = getattr(owner, "generator", None)
+        if generator is not None:
+            generator.manual_seed(seed)
 
 
 def _full_batches(n: int, batch_size: int) -> int:

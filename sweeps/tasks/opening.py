@@ -7,19 +7,18 @@ reading to the next (augmentation), and nothing that a loader makes batches of i
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from studies.errors import UserError
-from sweeps.tasks.data import Batch, DatasetSplit, LoaderSplit, Split, TensorSplit, place
+from sweeps.tasks.data import DatasetSplit, LoaderSplit, Split, TensorSplit, place
 from sweeps.tasks.memory import free_memory
 from sweeps.tasks.randomness import Randomness, kept
+from sweeps.tasks.reading import ReadDataset, ReadLoader
 
 if TYPE_CHECKING:
     from sweeps.tasks.task import Data
@@ -70,65 +69,11 @@ def open_split(
         return split
     size = _size(sum(tensor.nbytes for tensor in tensors))
     say(f"{name} is read once into memory: {len(tensors[0]):,} examples, {size}")
-    return ReadSplit(tensors, _places(name, data))
-
-
-class ReadSplit(TensorSplit):
-    """A dataset or a loader whose examples are in memory; `places` gives its batches of indices."""
-
-    def __init__(self, tensors: tuple[Tensor, ...], places: Split) -> None:
-        super().__init__(tensors)
-        self._places = places
-
-    def steps(self, batch_size: int) -> int:
-        return self._places.steps(batch_size)
-
-    def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for _, index in self._places.shuffled(batch_size, seed):
-            yield self._batch(index)
-
-    def order(self, batch_size: int, seed: int) -> list[Tensor]:
-        with kept():
-            Randomness.of(seed).set()
-            found = [index for _, index in self._places.shuffled(batch_size, seed)]
-        device = self._tensors[0].device
-        return [torch.stack(list(equal)).to(device) for _, equal in groupby(found, key=len)]
-
-    def ordered(self) -> Iterator[Batch]:
-        for _, index in self._places.ordered():
-            yield self._batch(index)
-
-    def _batch(self, index: Tensor) -> Batch:
-        return self.batch(index.to(self._tensors[0].device))
+    return ReadLoader(tensors, data) if isinstance(data, DataLoader) else ReadDataset(tensors)
 
 
 class _ReadAnewError(Exception):
     """Why data is not read once."""
-
-
-class _Places:
-    """A dataset whose examples are their own indices."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitems__(self, places: Sequence[Any]) -> tuple[Tensor]:
-        return (torch.tensor([operator.index(place) for place in places]),)
-
-
-def _places(name: str, data: Any) -> Split:
-    """Return the indices of what `data` gives, in its own batches and order."""
-    if not isinstance(data, DataLoader):
-        return DatasetSplit(_Places(len(data)), CPU, torch.float32, default_convert)
-    how: dict[str, Any] = {"batch_sampler": data.batch_sampler}
-    if data.batch_size is not None:
-        how = {"batch_size": data.batch_size, "sampler": data.sampler, "drop_last": data.drop_last}
-    places: Any = _Places(len(data.dataset))  # type: ignore[arg-type]  # it has a length
-    loader = DataLoader(places, generator=data.generator, collate_fn=default_convert, **how)
-    return LoaderSplit(name, loader, CPU, torch.float32)
 
 
 def _read(data: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -23,7 +23,8 @@ from torch.utils.data import (
 
 from sweeps.tasks import opening
 from sweeps.tasks.data import Batch, DatasetSplit, LoaderSplit, Split, TensorSplit, seed_everything
-from sweeps.tasks.opening import ReadSplit, open_split
+from sweeps.tasks.opening import open_split
+from sweeps.tasks.reading import ReadDataset, ReadLoader
 
 CPU = torch.device("cpu")
 X = torch.arange(600.0).view(300, 2)
@@ -66,6 +67,18 @@ SOURCES: dict[str, Callable[[], Any]] = {
     "own sampler": lambda: DataLoader(
         DATA, 16, sampler=RandomSampler(DATA, True, 170, generator=torch.Generator())
     ),
+    "both": lambda: DataLoader(
+        DATA,
+        16,
+        sampler=RandomSampler(DATA, generator=torch.Generator()),
+        generator=torch.Generator(),
+    ),
+    "only the sampler's": lambda: DataLoader(
+        DATA, 16, sampler=RandomSampler(DATA, generator=torch.Generator()), drop_last=True
+    ),
+    "replaced": lambda: DataLoader(DATA, 16, sampler=RandomSampler(DATA, True, 170)),
+    "a few": lambda: DataLoader(DATA, 16, sampler=RandomSampler(DATA, num_samples=50)),
+    "from others": lambda: DataLoader(DATA, 16, sampler=RandomSampler(range(40))),
     "weighted": lambda: DataLoader(DATA, 16, sampler=WeightedRandomSampler(Y + 1.0, 80)),
     "batch sampler": lambda: DataLoader(DATA, batch_sampler=[[3, 1], [4], [1, 5], [9, 2]]),
 }
@@ -74,7 +87,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_batches_are_those_of_reading_anew(name: str) -> None:
     split, said = opened(SOURCES[name]())
-    assert isinstance(split, ReadSplit)
+    assert isinstance(split, ReadDataset | ReadLoader)
     assert said.startswith("train is read once into memory: ")
     data = SOURCES[name]()
     anew: Split = DatasetSplit(data, CPU, torch.float64)
@@ -166,7 +179,7 @@ def test_what_is_read_anew(data: Any, why: str) -> None:
 def test_numbers_that_are_missing_are_not_random() -> None:
     with_gaps = TensorDataset(X.where(X != 4, torch.nan), Y)
     split, _ = opened(with_gaps)
-    assert isinstance(split, ReadSplit)
+    assert isinstance(split, ReadDataset)
 
 
 def test_what_does_not_fit_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,4 +191,4 @@ def test_what_does_not_fit_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None
         "memory (7 kB)"
     )
     monkeypatch.setattr(opening, "free_memory", lambda _: 28_800)
-    assert isinstance(opened(DATA)[0], ReadSplit)
+    assert isinstance(opened(DATA)[0], ReadDataset)
