@@ -51,7 +51,7 @@ def open_split(
     split: LoaderSplit | DatasetSplit
     if isinstance(data, DataLoader):
         split = LoaderSplit(name, data, device, dtype)
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    elif _is_map_style(data):
         split = DatasetSplit(data, device, dtype)
     else:
         raise UserError(
@@ -70,6 +70,12 @@ def open_split(
     size = _size(sum(tensor.nbytes for tensor in tensors))
     say(f"{name} is read once into memory: {len(tensors[0]):,} examples, {size}")
     return ReadLoader(tensors, data) if isinstance(data, DataLoader) else ReadDataset(tensors)
+
+
+def _is_map_style(data: object) -> bool:
+    if isinstance(data, IterableDataset):  # it has the attributes too
+        return False
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
 class _ReadAnewError(Exception):
@@ -119,8 +125,8 @@ def _read(data: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
 
 def _check_loader(loader: DataLoader[Any]) -> None:
     dataset = loader.dataset
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise _ReadAnewError("it is a stream (an IterableDataset)")
+    if not _is_map_style(dataset):
+        raise _ReadAnewError("it is a stream")
     if type(loader).__iter__ is not DataLoader.__iter__:
         raise _ReadAnewError(f"{type(loader).__name__} iterates in its own way")
     if loader.batch_sampler is None or loader.collate_fn is not default_collate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from lanes_training import assert_equal, in_lanes, mixed, serially
 from serial_training import ListFeed, config, task_of
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from sweeps import Task
 from sweeps.engines.base import Objective, Trial
@@ -32,7 +34,21 @@ class Noisy(Dataset[Any]):
         return x + 0.1 * torch.randn(4, dtype=torch.float64).to(x.dtype), y
 
 
+class Stream(IterableDataset[Any]):
+    """Flowers in the order of the file, mixed a little by random numbers."""
+
+    def __len__(self) -> int:
+        return 90
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        flowers = list(zip(*task_of("iris-mlp").train, strict=True))
+        while flowers:
+            yield flowers.pop(random.randrange(min(20, len(flowers))))
+
+
 def source(kind: str) -> Any:
+    if kind == "stream":
+        return DataLoader(Stream(), 32, drop_last=True)
     data: Dataset[Any] = TensorDataset(*task_of("iris-mlp").train)
     data = Noisy(data) if kind.startswith("random") else data
     if kind.endswith("dataset"):
@@ -69,6 +85,7 @@ ANEW = "train is read anew in every epoch: its examples are random"
         ("own sampler", ONCE),
         ("random dataset", ANEW),
         ("random loader", ANEW),
+        ("stream", "train is read anew in every epoch: it is a stream"),
     ],
 )
 def test_the_curves_are_those_of_one_by_one(kind: str, said: str) -> None:

@@ -154,7 +154,7 @@ RANDOM = "its examples are random (they draw random numbers, or differ when read
         (Changed(lambda x, y: (x + OWN.normal(), y)), RANDOM),
         (Changed(lambda x, y: (x + (torch.rand(()) if y == 299 else 0), y)), RANDOM),
         (DataLoader(Changed(lambda x, y: (x + torch.randn(2), y)), 16), RANDOM),
-        (DataLoader(Stream(), 16), "it is a stream (an IterableDataset)"),
+        (DataLoader(Stream(), 16), "it is a stream"),
         (OwnLoader(DATA, 16), "OwnLoader iterates in its own way"),
         (DataLoader(DATA, 16, collate_fn=lambda batch: batch), "a collate_fn of its own"),
         (DataLoader(DATA, None), "a collate_fn of its own"),

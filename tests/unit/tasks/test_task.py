@@ -73,10 +73,17 @@ def test_data_of_no_known_kind_is_refused() -> None:
         open_split("train", iter([1]), CPU, torch.float32)  # type: ignore[arg-type]
 
 
-def test_a_loader_without_a_length_is_refused() -> None:
-    class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
-        def __iter__(self) -> Any:
-            return iter([(X[0], CLASSES[0])])
+class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
+    def __iter__(self) -> Any:
+        return iter([(X[0], CLASSES[0])])
 
+
+def test_a_loader_without_a_length_is_refused() -> None:
     with pytest.raises(UserError, match="train is a DataLoader without a length"):
         open_split("train", DataLoader(Stream(), 1), CPU, torch.float32)
+
+
+def test_a_stream_must_come_in_a_loader() -> None:
+    assert task(train=DataLoader(Stream(), 1)).metrics == {}
+    with pytest.raises(UserError, match="map-style dataset or a DataLoader, got Stream"):
+        open_split("train", Stream(), CPU, torch.float32)
