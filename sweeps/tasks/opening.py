@@ -147,10 +147,8 @@ def _sampled(dataset: Any, sample: Sequence[int]) -> list[Tensor]:
 
 
 def _collated(dataset: Any, sample: Sequence[int]) -> list[Tensor]:
-    if hasattr(dataset, "__getitems__"):
-        examples = dataset.__getitems__(list(sample))
-    else:
-        examples = [dataset[place] for place in sample]
+    at_once = getattr(dataset, "__getitems__", None)
+    examples = at_once(list(sample)) if at_once else [dataset[place] for place in sample]
     batch = default_collate(examples)
     if not isinstance(batch, tuple | list) or not all(isinstance(x, Tensor) for x in batch):
         raise _ReadAnewError("its examples are not tuples of tensors")

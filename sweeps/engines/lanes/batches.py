@@ -1,8 +1,8 @@
 """Each lane's own training batches, side by side: inputs and target `[K, B, ...]`.
 
-A lane's order depends on its trial's seed and epoch only. Tensors on the device are gathered for
-all lanes at once; of a dataset or a loader each lane draws its own batches, with the random numbers
-that it would draw alone.
+A lane's order depends on its trial's seed and epoch only. Tensors on the device, also those of a
+dataset or a loader that was read once, are gathered for all lanes at once; of what is read anew
+each lane draws its own batches, with the random numbers that it would draw alone.
 """
 
 from __future__ import annotations
