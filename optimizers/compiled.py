@@ -33,6 +33,21 @@ def compilation_pays(rule: Rule, numbers: int, steps: int) -> bool:
     return can_compile(rule) and numbers * steps * _SAVED_SECONDS_A_NUMBER > _COMPILATION_SECONDS
 
 
+def update_in_place(
+    rule: Rule,
+    p: Tensor,
+    g: Tensor,
+    s: Mapping[str, Tensor],
+    c: Mapping[str, Tensor],
+    active: Tensor | None,
+) -> None:
+    """One update of parameter and state [k, P], of the rows that are `active` (bool [k, 1])."""
+    new, state = rule.stepped(p, rule.gradient(p, g, c), s, c)
+    p.copy_(new if active is None else new.where(active, p))
+    for buffer, value in state.items():
+        s[buffer].copy_(value if active is None else value.where(active, s[buffer]))
+
+
 @cache
 def _compiled(rule: Rule, shape: torch.Size) -> Body:
     def body(
@@ -42,10 +57,7 @@ def _compiled(rule: Rule, shape: torch.Size) -> Body:
         c: Mapping[str, Tensor],
         active: Tensor | None,
     ) -> None:
-        new, state = rule.stepped(p, rule.gradient(p, g, c), s, c)
-        p.copy_(new if active is None else new.where(active, p))
-        for buffer, value in state.items():
-            s[buffer].copy_(value if active is None else value.where(active, s[buffer]))
+        update_in_place(rule, p, g, s, c, active)
 
     # torch counts recompilations by code object, and stops at eight: each body has its own
     body.__code__ = body.__code__.replace(co_name=f"{rule.name}_{'x'.join(map(str, shape))}")

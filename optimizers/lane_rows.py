@@ -117,10 +117,13 @@ class Rows:
         ]
         return _joined(parts)
 
-    def take(self, rows: Sequence[int]) -> Rows:
-        """These rows (places in `lanes`) with their state, as copies, in this order."""
+    def take(self, rows: Sequence[int], *, fixed: bool = True) -> Rows:
+        """These rows (places in `lanes`) with their state, as copies, in this order.
+
+        They stay `fixed` if they are, unless told otherwise.
+        """
         lanes = [self.lanes[row] for row in rows]
-        own = [lane for lane in lanes if lane in self.own] if self.fixed else None
+        own = [lane for lane in lanes if lane in self.own] if self.fixed and fixed else None
         taken = Rows(self.rule, lanes, self._like.new_empty(1, self._size), self._shapes, own)
         index = torch.tensor(rows, dtype=torch.long, device=self._like.device)
         for buffer, parts in self.buffers.items():

@@ -193,6 +193,17 @@ class LaneOptimizer:
         self.steps = self.steps.index_select(0, index)
         self.hypers = {name: values.index_select(0, index) for name, values in self.hypers.items()}
 
+    def part(self) -> None:
+        """Hold, of each rule's rows, those of its own lanes only; nothing is compiled any more."""
+        if not self._compile:
+            return
+        self._compile = False
+        self.rows = [
+            rows.take([rows.lanes.index(lane) for lane in sorted(rows.own)], fixed=False)
+            for rows in self.rows
+            if rows.own
+        ]
+
     def state_dict(self) -> dict[str, Any]:
         """Steps, hyperparameters and state of all lanes, as copies; the weights are `flat`'s."""
         return {
@@ -245,7 +256,7 @@ class LaneOptimizer:
             old.own.discard(lane)
         else:
             old = old.take([row for row, own in enumerate(old.lanes) if own != lane])
-        self.rows = [*rest, *([old] if old.own else []), new]
+        self.rows = [*rest, *([old] if old.own or old.fixed else []), new]
 
     def _columns(
         self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]

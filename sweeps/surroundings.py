@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from sweeps.device import name_of
 
 PACKAGES = ("sweeplane", "torch", "optuna", "sqlalchemy", "mlflow", "numpy", "scikit-learn")
 
@@ -37,12 +38,9 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 def environment(device: str) -> dict[str, Any]:
     """Return the versions and the machine that results on `device` depend on."""
-    import torch
-
-    cuda = device.startswith("cuda")
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "device_name": name_of(device),
         "python": sys.version.split()[0],
         "packages": {package: version(package) for package in PACKAGES},
         "platform": sys.platform,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
@@ -117,6 +117,15 @@ class Replica:
         if self._feedback:
             self.scheduler.observe(values[self._objective.name])
         return values
+
+    def steps(self) -> Iterator[object]:
+        """Take an epoch's steps to see how long they last."""
+        self.model.train()
+        for inputs, target in self._batches():
+            output, _ = self._step(inputs, target)
+            with torch.no_grad():
+                values = [metric(output, target) for metric in self._task.metrics.values()]
+            yield values
 
     def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
         """One update; returns output and loss before it (L-BFGS asks for more than these)."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from studies.errors import UserError
+from sweeps.engines.allocation import keep_freed_memory
 from sweeps.engines.base import Objective, State, Trial
 from sweeps.engines.replica import Data, Replica
 from sweeps.tasks.data import epoch_seed, seed_everything
@@ -38,8 +39,9 @@ class Setting:
         self._autocast = precision == "bf16"
 
     def warm_up(self) -> None:
-        """Make torch's first optimizer: it imports its compiler (0.9 s), which is no trial's."""
+        """Do what is no trial's: torch's first optimizer imports its compiler (0.9 s)."""
         torch.optim.SGD([torch.zeros(1)])
+        keep_freed_memory()
 
     def open(self, task: Task) -> Data:
         """Put a task's data on the device, its floating-point tensors in the precision.

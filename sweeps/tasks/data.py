@@ -72,7 +72,7 @@ class TensorSplit:
     """Tensors that fit in the device's memory: a batch is one indexing a tensor."""
 
     def __init__(self, tensors: tuple[Tensor, ...]) -> None:
-        self._tensors = tensors
+        self.tensors = tensors
         self._n = len(tensors[0])
 
     def steps(self, batch_size: int) -> int:
@@ -87,7 +87,7 @@ class TensorSplit:
         """Return the examples of an epoch's batches, those of one size together, `[steps, B]`."""
         steps = self.steps(batch_size)
         order = torch.randperm(self._n, generator=self._generator(seed))
-        order = order[: steps * batch_size].to(self._tensors[0].device)
+        order = order[: steps * batch_size].to(self.tensors[0].device)
         return [order.view(steps, batch_size)]
 
     def _generator(self, seed: int) -> torch.Generator:
@@ -95,10 +95,10 @@ class TensorSplit:
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples at `index`, of any shape."""
-        return _batch([tensor[index] for tensor in self._tensors])
+        return _batch([tensor[index] for tensor in self.tensors])
 
     def ordered(self) -> Iterator[Batch]:
-        for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self._tensors), strict=True):
+        for parts in zip(*(torch.split(t, EVALUATION_BATCH) for t in self.tensors), strict=True):
             yield _batch(parts)
 
 

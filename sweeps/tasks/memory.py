@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import psutil
 import torch
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on `device`: memory of the machine, or of the GPU as well."""
-    free = min(_of_machine(), _of_container())
+    """Return the bytes that are free on `device`; on a CPU also what its container may take."""
     if device.type == "cuda":
-        free = min(free, torch.cuda.mem_get_info(device)[0])
-    return free
-
-
-def _of_machine() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        (line,) = [line for line in lines if line.startswith("MemAvailable:")]
-        return int(line.split()[1]) * 1024
-    except (OSError, ValueError):  # no Linux: half of all there is
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return torch.cuda.mem_get_info(device)[0]
+    return min(int(psutil.virtual_memory().available), _of_container())
 
 
 def _of_container() -> int:

@@ -104,7 +104,7 @@ def _read(data: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
     first = _sampled(dataset, sample)
     typed = [place(part, CPU, dtype) for part in first]
     needed = sum(part.nbytes for part in typed) / len(sample) * count
-    limit = free_memory(device) * SHARE_OF_MEMORY
+    limit = min(free_memory(CPU), free_memory(device)) * SHARE_OF_MEMORY
     if needed > limit:
         raise _ReadAnewError(
             f"it takes {_size(needed)}, more than a quarter of the free memory ({_size(limit)})"

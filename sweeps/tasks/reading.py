@@ -52,14 +52,14 @@ class ReadLoader(TensorSplit):
                 reseed(self._loader, seed)
                 batches = list(self._places())
             index, sizes = _index(chain.from_iterable(batches)), list(map(len, batches))
-        index = index.to(self._tensors[0].device)
+        index = index.to(self.tensors[0].device)
         parts = [(size, len(list(equal))) for size, equal in groupby(sizes)]
         blocks = torch.split(index, [size * count for size, count in parts])
         return [block.view(-1, size) for block, (size, _) in zip(blocks, parts, strict=True)]
 
     def ordered(self) -> Iterator[Batch]:
         for places in self._places():
-            yield self.batch(_index(places).to(self._tensors[0].device))
+            yield self.batch(_index(places).to(self.tensors[0].device))
 
     def _places(self) -> Iterator[list[Any]]:
         """Yield the examples of each batch, drawn as a `DataLoader` does."""

@@ -7,22 +7,46 @@ each lane draws its own batches, with the random numbers that it would draw alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from sweeps.tasks.data import Batch, Split, TensorSplit
 from sweeps.tasks.randomness import Randomness, kept
 
+Parts = tuple[Tensor, ...]
+"""The examples' places [K, B] and all data, or inputs and target [K, B, ...]; see `Gather`."""
+Gather = Callable[..., Batch]
+"""Parts -> inputs and target `[K, B, ...]`, by tensor operations only."""
+
 
 def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
     """Yield one epoch, a lane for each of `seeds`."""
+    gather, parts = in_parts(split, batch_size, seeds)
+    return (gather(*each) for each in parts)
+
+
+def in_parts(split: Split, batch_size: int, seeds: Sequence[int]) -> tuple[Gather, Iterator[Parts]]:
+    """Return what makes the batches, and what it makes them of, step by step."""
     if isinstance(split, TensorSplit):
         orders = [split.order(batch_size, seed) for seed in seeds]
-        for blocks in zip(*orders, strict=True):
-            for index in torch.stack(blocks, dim=1):  # [K, B]
-                yield split.batch(index)
-        return
+        blocks = (torch.stack(lanes, dim=1) for lanes in zip(*orders, strict=True))  # [S, K, B]
+        return _picked, ((index, *split.tensors) for block in blocks for index in block)
+    drawn = _drawn(split, batch_size, seeds)
+    return _given, ((*inputs, target) for inputs, target in drawn)
+
+
+def _picked(index: Tensor, *data: Tensor) -> Batch:
+    return _given(*(tensor[index] for tensor in data))
+
+
+def _given(*batch: Tensor) -> Batch:
+    *inputs, target = batch
+    return tuple(inputs), target
+
+
+def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
     lanes = [_Lane(split.shuffled(batch_size, seed), Randomness.of(seed)) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]

@@ -49,12 +49,12 @@ def try_fusing(
     inputs, target = batch
     try:
         seed_everything(0)
-        _, losses = stack.train(
+        stacked, _, losses = stack.train(
             tuple(torch.stack([x, x]) for x in inputs), torch.stack([target, target]), loss
         )
     except Exception as error:  # vmap has many ways to say no
         return Fusing(untrained, f"torch.vmap: {_first_line(error)}")
-    difference = _difference(stack, fresh, models, alone, losses)
+    difference = _difference(stack, fresh, models, alone, stacked, losses)
     if difference and not _is_random(make, batch, loss, context):
         return Fusing(untrained, difference)
     return Fusing(untrained)
@@ -85,14 +85,14 @@ def _difference(
     fresh: list[nn.Module],
     models: list[nn.Module],
     alone: list[tuple[Tensor, dict[str, Tensor | None]]],
+    stacked: Tensor,
     losses: Tensor,
 ) -> str:
     for lane, (value, grads) in enumerate(alone):
         if not _close(losses[lane], value):
             return "the stacked loss differs from the loss alone"
-        assert stack.flat.grad is not None
         own = torch.cat([grad.reshape(-1) for grad in grads.values() if grad is not None])
-        if not _close(stack.flat.grad[lane], own):
+        if not _close(stacked[lane], own):
             return "the stacked gradient differs from the gradient alone"
         stack.take(lane, fresh[lane])
         after = dict(models[lane].named_buffers())

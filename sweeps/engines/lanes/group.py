@@ -16,16 +16,22 @@ from torch import Tensor
 from optimizers import LaneOptimizer
 from optimizers.drop_in import RuleOptimizer
 from optimizers.lane_exchange import state_from_drop_in, state_to_drop_in
+from optimizers.lane_tables import Tables, can_tabulate
 from optimizers.weight_average import LaneAverages
 from sweeps.config import Config
 from sweeps.engines.evaluation import WRAPPED
 from sweeps.engines.lanes.batches import side_by_side
 from sweeps.engines.lanes.judging import Judge
 from sweeps.engines.lanes.pace import Pace, average_of, columns, momentum_name, rule_of
+from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.stack import Stack
+from sweeps.engines.lanes.stepping import Stepper
 from sweeps.engines.replica import Data, Replica
 from sweeps.engines.setting import Setting
 from sweeps.tasks.data import Batch, Split, epoch_seed, seed_everything
+
+MOST_TOGETHER = 4
+"""Algorithms that are all worked out for all lanes, each keeping its own; more go row by row."""
 
 
 @dataclass
@@ -57,6 +63,8 @@ class Group:
         lanes: int,
         setting: Setting,
         untrained: frozenset[str],
+        programs: Programs,
+        key: str,
     ) -> None:
         self._data, self._batch_size, self._objective = data, batch_size, setting.objective
         self._steps = data.train.steps(batch_size)
@@ -66,7 +74,13 @@ class Group:
         self._optimizer: LaneOptimizer | None = None
         self._averages: LaneAverages | None = None
         functions = {"loss": data.task.loss, **data.task.metrics}
+        self._stepper = Stepper(self._stack, data.task, data.train, batch_size, programs, key)
         self._judge = Judge(self._stack, functions, self._last_batches)
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self._seats)
 
     @property
     def free(self) -> list[int]:
@@ -78,9 +92,13 @@ class Group:
         rule, hypers = rule_of(config)
         stack, lanes, total = self._stack, len(self._seats), self._steps * config.epochs
         if self._optimizer is None:
-            first = {name: torch.full((lanes,), x) for name, x in hypers.items()}
-            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first)
+            first = {
+                name: torch.full((lanes,), x, dtype=torch.float64) for name, x in hypers.items()
+            }
+            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, compile=True)
         self._optimizer.reset(lane, hypers, rule)
+        if len(self._optimizer.rows) > MOST_TOGETHER or not can_tabulate(self._optimizer):
+            self._optimizer.part()
         stack.put(lane, replica.model)
         params = stack.trained(replica.model)
         state_from_drop_in(self._optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
@@ -127,7 +145,7 @@ class Group:
         """Return a function that brings every lane back to where it is now."""
         stack, optimizer, averages = self._stack, self._optimizer, self._averages
         assert optimizer is not None
-        flat = stack.flat.detach().clone()
+        flat = stack.flat.clone()
         held = {name: x.clone() for name, x in stack.held.items()}
         state, average = optimizer.state_dict(), None if averages is None else averages.state_dict()
         judged = self._judge.keep()
@@ -186,7 +204,7 @@ class Group:
     def _begin_average(self, lane: int, config: Config, total: int, replica: Replica) -> None:
         average = average_of(config)
         if average is not None and self._averages is None:
-            flat = self._stack.flat.detach()
+            flat = self._stack.flat
             totals = torch.ones(len(self._seats), dtype=torch.float64)
             self._averages = LaneAverages([None] * len(self._seats), flat, totals, {})
         if self._averages is None:
@@ -216,27 +234,38 @@ class Group:
 
     def _train(self, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K]."""
-        task, stack, optimizer = self._data.task, self._stack, self._optimizer
-        assert optimizer is not None
-        factors, momenta, active = self._tables()
-        movers = self._movers(momenta)
         losses = []
-        sums = {name: torch.zeros(stack.lanes, dtype=torch.float64) for name in task.metrics}
-        batches = side_by_side(self._data.train, self._batch_size, seeds)
-        for step, (inputs, target) in enumerate(batches):
-            output, loss = stack.train(inputs, target, task.loss)
+        sums: dict[str, Tensor] = {}
+        for loss, metrics in self._updates(seeds, traced=True):
             losses.append(loss)
-            for name, value in stack.judge(output, target, task.metrics, apart=True).items():
-                sums[name] = sums[name] + value
-            for name, lanes in movers.items():
-                moved = momenta[step].where(lanes, optimizer.hypers[name])
-                optimizer.hypers[name] = moved
-            assert stack.flat.grad is not None
-            optimizer.step(stack.flat.grad, factors[step], active=active)
-            if self._averages is not None:
-                self._averages.update(stack.flat.detach(), active)
+            sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
         means = {name: total / len(losses) for name, total in sums.items()}
         return torch.stack(losses).double(), means
+
+    def steps(self, *, traced: bool) -> Iterator[object]:
+        """Take steps to see how long they last; the lanes are of no use afterwards."""
+        for seat in self._seats:
+            if seat is not None:
+                seat.epoch += 1
+        return self._updates(self._seeds(), traced=traced)
+
+    def _updates(
+        self, seeds: Sequence[int], *, traced: bool
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Take an epoch's steps; each one's losses and metrics, [K]."""
+        stack, optimizer = self._stack, self._optimizer
+        assert optimizer is not None
+        factors, momenta, active = self._tables()
+        moved = self._moved(momenta)
+        tables = Tables(optimizer, factors, moved) if traced and can_tabulate(optimizer) else None
+        steps = self._stepper.epoch(seeds, tables, traced=traced)
+        for step, (loss, metrics, grad) in enumerate(steps):
+            if grad is not None:
+                optimizer.hypers |= {name: column[step] for name, column in moved.items()}
+                optimizer.step(grad, factors[step], active=active)
+            if self._averages is not None:
+                self._averages.update(stack.flat, active)
+            yield loss, metrics
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Factor and momentum [S, K], and which lanes are in use, [K]; None: all."""
@@ -250,16 +279,17 @@ class Group:
         active = None if all(busy) else torch.tensor(busy, device=device)
         return factors.to(device), momenta.to(device), active
 
-    def _movers(self, momenta: Tensor) -> dict[str, Tensor]:
-        """Return which lanes' knobs the schedules move, by the knob's name, [K]; `momenta` [S, K].
+    def _moved(self, momenta: Tensor) -> dict[str, Tensor]:
+        """Return the knobs that schedules move, by their names, [S, K]; `momenta` [S, K].
 
         A schedule moves momentum at every step or at none.
         """
+        assert self._optimizer is not None
         moved = momenta[0].isfinite()
         found = {}
         for name in ("beta1", "momentum"):
             lanes = [seat is not None and seat.momentum == name for seat in self._seats]
             here = torch.tensor(lanes, device=moved.device) & moved
             if here.any():
-                found[name] = here
+                found[name] = momenta.where(here, self._optimizer.hypers[name])
         return found

@@ -1,6 +1,6 @@
 """`Stack`: K models of one architecture as one program.
 
-The trained weights of all lanes are one leaf [K, P]; everything else that a model holds (buffers,
+The trained weights of all lanes are one tensor [K, P]; everything else that a model holds (buffers,
 weights that are not trained) is stacked [K, *shape]. One forward gives K losses, and one backward
 of their sum K gradients: nothing crosses lanes, and one with NaN stays alone.
 
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
@@ -47,7 +48,7 @@ class Stack:
         self.shapes = [tuple(p.shape) for p in self._trained.values()]
         first = next(iter(self._trained.values()))
         size = sum(p.numel() for p in self._trained.values())
-        self.flat = first.detach().new_zeros(lanes, size).requires_grad_()
+        self.flat = first.detach().new_zeros(lanes, size)
         self.held = {name: x.new_zeros(lanes, *x.shape) for name, x in self._rest(model).items()}
 
     def trained(self, model: nn.Module) -> list[nn.Parameter]:
@@ -81,22 +82,29 @@ class Stack:
         for name, x in self._rest(model).items():
             x.copy_(self.held[name][lane])
 
-    def train(self, inputs: Inputs, target: Tensor, loss: Function) -> tuple[Any, Tensor]:
+    def gradient(
+        self, flat: Tensor, held: Named, inputs: Inputs, target: Tensor, loss: Function
+    ) -> tuple[Tensor, Any, Tensor]:
         """Forward and backward in training mode: inputs and target [K, B, ...].
 
-        Returns the outputs [K, B, ...] without their graph and the losses [K]; the gradient is
-        `flat.grad`.
+        Returns the gradient [K, P], the outputs [K, B, ...] and the losses [K]; buffers in `held`
+        go on in place.
         """
 
-        def call(own: Named, held: Named, x: Inputs, y: Tensor) -> Any:
-            output = functional_call(self._model, (own, held), x)
+        def call(own: Named, kept: Named, x: Inputs, y: Tensor) -> Any:
+            output = functional_call(self._model, (own, kept), x)
             return output, loss(output, y)
 
         self._model.train()
-        output, losses = self._each(call, self.flat, inputs, target, apart=True)
-        self.flat.grad = None
-        torch.autograd.backward(losses.sum())
-        return tree_map(lambda x: x.detach(), output), losses.detach()
+        leaf = flat.detach().requires_grad_()
+        with torch.enable_grad():
+            output, losses = self._each(call, leaf, held, inputs, target, apart=True)
+            (grad,) = torch.autograd.grad(losses.sum(), leaf)
+        return grad, tree_map(lambda x: x.detach(), output), losses.detach()
+
+    def train(self, inputs: Inputs, target: Tensor, loss: Function) -> tuple[Tensor, Any, Tensor]:
+        """Return the `gradient` of the present weights, the outputs and the losses."""
+        return self.gradient(self.flat, self.held, inputs, target, loss)
 
     @torch.no_grad()
     def measure(
@@ -104,7 +112,7 @@ class Stack:
     ) -> dict[str, Tensor]:
         """Evaluate weights [K, P] on one batch that all lanes share; each function's values [K]."""
         self._model.eval()
-        output = self._each(self._output, flat, inputs, apart=False)
+        output = self._each(self._output, flat, self.held, inputs, apart=False)
         return self.judge(output, target, functions, apart=False)
 
     @torch.no_grad()
@@ -130,7 +138,7 @@ class Stack:
             for count, (inputs, _) in enumerate(batches, start=1):
                 for norm in norms:
                     norm.momentum = 1 / count  # the first batch leaves nothing of what was before
-                self._each(self._output, flat, inputs, apart=True)
+                self._each(self._output, flat, self.held, inputs, apart=True)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
@@ -148,12 +156,17 @@ class Stack:
     def _output(self, own: Named, held: Named, x: Inputs) -> Any:
         return functional_call(self._model, (own, held), x)
 
-    def _each(self, call: Callable[..., Any], flat: Tensor, *batch: Any, apart: bool) -> Any:
-        """Return `call` of each lane's weights, buffers and batch, stacked."""
+    def _each(
+        self, call: Callable[..., Any], flat: Tensor, held: Named, *batch: Any, apart: bool
+    ) -> Any:
+        """Return `call` of each lane's weights, buffers and batch, stacked.
+
+        Of the kernels for attention, vmap batches the plain one.
+        """
         params = dict(zip(self._trained, cut(flat, self.shapes), strict=True))
         dims = (0, 0, *[0 if apart else None for _ in batch])
-        with self._context():
-            return torch.vmap(call, in_dims=dims, randomness="different")(params, self.held, *batch)
+        with self._context(), sdpa_kernel(SDPBackend.MATH):
+            return torch.vmap(call, in_dims=dims, randomness="different")(params, held, *batch)
 
     def _judged(
         self, name: str, output: Any, target: Tensor, function: Function, *, apart: bool

@@ -1,0 +1,116 @@
+"""`Program`: the whole training step of K lanes as one graph of tensor operations.
+
+A step (gather the batches, forward, backward, metrics, update) is traced once, on tensors without
+data, and runs from then on with no Python between its operations: as it is, or compiled. What
+differs from step to step comes in as tensors, so that refills, schedules and other hyperparameters
+use the same program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from optimizers.lane_tables import Tables, update_lanes
+from sweeps.engines.lanes.batches import Gather, Parts
+from sweeps.engines.lanes.rewriting import turn_products
+from sweeps.engines.lanes.stack import Function, Named, Stack
+
+
+class Program:
+    """A traced step; `metrics` names what it returns beside losses and gradient."""
+
+    def __init__(self, traced: fx.GraphModule, metrics: Sequence[str]) -> None:
+        self._traced, self._metrics = traced, metrics
+        self._call: Callable[..., Any] = traced
+        self.seconds = 0.0  # spent in it so far
+        self.compiled = False
+
+    @torch.no_grad()
+    def __call__(self, taken: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Take a step: losses [K], metrics [K] and gradient [K, P]; `taken` as `Feeding` has it.
+
+        Weights, buffers and the optimizers' state go on in place. A step without `Tables` leaves
+        the weights as they are; any other returns no gradient.
+        """
+        losses, *found = self._call(*taken)
+        count = len(self._metrics)
+        metrics = dict(zip(self._metrics, found[:count], strict=True))
+        return losses, metrics, found[count] if found[count:] else None
+
+    @torch.no_grad()
+    def compile(self, taken: Sequence[Tensor]) -> None:
+        """Make machine code of it; on CUDA also a graph that is replayed.
+
+        Raises:
+            Exception: there is no compiler, or it fails.
+        """
+        options = {"triton.cudagraphs": True} if taken[0].is_cuda else None
+        self._call = torch._inductor.compile(self._traced, list(taken), options)
+        self.compiled = True
+
+
+class Feeding:
+    """What the steps of an epoch take: the same tensors all along, and each step's own."""
+
+    def __init__(self, stack: Stack, tables: Tables | None) -> None:
+        self._values = tables.values if tables else []
+        buffers, masks = (tables.buffers, tables.masks) if tables else ([], {})
+        self._same = (stack.flat, stack.held, buffers, masks)
+        self._leaves = tree_leaves(self._same)
+
+    def example(self, parts: Parts) -> tuple[Any, ...]:
+        """Return what the first step takes, as `trace` wants it."""
+        return *self._same, [table[0] for table in self._values], list(parts)
+
+    def __call__(self, step: int, parts: Parts) -> list[Tensor]:
+        """Return what a step (from 0) takes."""
+        return [*self._leaves, *(table[step] for table in self._values), *parts]
+
+
+def trace(
+    stack: Stack,
+    loss: Function,
+    metrics: Mapping[str, Function],
+    gather: Gather,
+    tables: Tables | None,
+    parts: Parts,
+) -> Program:
+    """Trace a step on these shapes; without `tables` one that ends at the gradient.
+
+    Raises:
+        Exception: the model, the loss or a metric does what depends on numbers, not on shapes.
+    """
+
+    def step(
+        flat: Tensor,
+        held: Named,
+        buffers: list[Named],
+        masks: dict[int, Tensor],
+        values: list[Tensor],
+        parts: list[Tensor],
+    ) -> list[Tensor]:
+        inputs, target = gather(*parts)
+        grad, output, losses = stack.gradient(flat, held, inputs, target, loss)
+        with torch.no_grad():
+            found = stack.judge(output, target, metrics, apart=True)
+            if tables is None:
+                return [losses, *found.values(), grad]
+            update_lanes(tables.formulas, flat, grad, buffers, values, masks)
+        return [losses, *found.values()]
+
+    leaves, tree = tree_flatten(Feeding(stack, tables).example(parts))
+    # A tensor that the model or the loss holds beside its buffers becomes a constant of it.
+    make = make_fx(
+        lambda *taken: step(*tree_unflatten(taken, tree)),
+        tracing_mode="fake",
+        _allow_non_fake_inputs=True,
+    )
+    traced = make(*leaves)
+    turn_products(traced)
+    return Program(traced, list(metrics))

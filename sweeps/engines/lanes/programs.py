@@ -1,0 +1,61 @@
+"""`Programs`: the traced steps of an engine, and when one of them is worth compiling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+
+from torch import Tensor
+
+from sweeps.engines.lanes.program import Program
+
+# Measured on one CPU thread by benchmarks/lanes.py: compiling takes 3 to 20 s, and a compiled step
+# half of the time of a traced one or less.
+_COMPILATION_SECONDS = 8.0
+_SAVED = 0.5
+
+
+class Programs:
+    """Keeps each program while the engine runs: a group that comes again finds its own.
+
+    `compiling` is "auto", True or False. `left` gives an estimate of the seconds of training that
+    are left.
+    """
+
+    def __init__(
+        self, compiling: bool | str, left: Callable[[], float], say: Callable[[str], None]
+    ) -> None:
+        self._compiling, self._left, self._say = compiling, left, say
+        self._made: dict[Hashable, Program | None] = {}
+        self._cost = _COMPILATION_SECONDS  # of a compilation, as the last one had it
+
+    def get(self, key: Hashable, make: Callable[[], Program]) -> Program | None:
+        """Return the program of this key; None where its step cannot be traced."""
+        if key not in self._made:
+            try:
+                self._made[key] = make()
+            except Exception as error:  # what a model does may be anything
+                first = str(error).strip().partition("\n")[0][:200]
+                self._say(f"steps are not traced: {type(error).__name__}: {first}")
+                self._made[key] = None
+        return self._made[key]
+
+    def prepare(self, program: Program, taken: Sequence[Tensor]) -> None:
+        """Compile a program, where that pays."""
+        if program.compiled or self._compiling is False:
+            return
+        if self._compiling == "auto" and not self._pays(program):
+            return
+        began = time.perf_counter()
+        try:
+            program.compile(taken)
+        except Exception as error:  # no compiler here, or one that fails
+            first = str(error).strip().partition("\n")[0][:200]
+            self._say(f"steps are not compiled: {type(error).__name__}: {first}")
+            self._compiling = False
+        else:
+            self._cost = time.perf_counter() - began
+
+    def _pays(self, program: Program) -> bool:
+        """Has it taken so long that compiling costs little beside, and is enough left?"""
+        return program.seconds > self._cost / 4 and self._left() * _SAVED > self._cost
