@@ -153,7 +153,7 @@ class Worker:
     def _engine(self, objective: Objective) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
         if self._lanes == 1:
-            return SerialEngine(self._device, spec.precision, objective)
+            return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
             self._device,
             spec.precision,

@@ -105,7 +105,6 @@ class Replica:
 
     def _epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         self._epoch_seed = epoch_seed(self.seed, epoch)
-        seed_everything(self._epoch_seed)
         self.model.train()
         losses: list[Tensor] = []
         sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
@@ -155,7 +154,8 @@ class Replica:
         return asked[0]
 
     def _batches(self) -> Batches:
-        """Return the present epoch's training batches."""
+        """Return the present epoch's training batches, the same at every pass."""
+        seed_everything(self._epoch_seed)
         return self._train.shuffled(self._batch_size, self._epoch_seed)
 
     def evaluate(self, split_name: str, split: Split) -> dict[str, float]:

@@ -30,9 +30,14 @@ _T = TypeVar("_T")
 class SerialEngine:
     """Trains one trial after the other with the drop-in optimizers; see `Setting`."""
 
-    def __init__(self, device: str, precision: str, objective: Objective) -> None:
-        self._setting = Setting(device, precision, objective)
-        self._data: Data | None = None
+    def __init__(
+        self,
+        device: str,
+        precision: str,
+        objective: Objective,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._setting = Setting(device, precision, objective, say)
 
     @property
     def tally(self) -> Tally:
@@ -81,11 +86,7 @@ class SerialEngine:
             )
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
-        """Return the trial's task on the device; its tensors stay there for the next trial."""
-        task = tasks(trial.config.task_args)
-        if self._data is None or self._data.task is not task:
-            self._data = self._setting.open(task)
-        return self._data
+        return self._setting.open(tasks(trial.config.task_args))
 
 
 class _TrialError(Exception):

@@ -35,8 +35,8 @@ _MOST = {"cpu": 64, "cuda": 256}
 class LanesEngine:
     """Trains up to `lanes` models at once (None: as many as pay on the device); see `Setting`.
 
-    `say` gets a line when trials cannot be stacked. `notes` keeps what was found out about lanes;
-    `compiling` is "auto", True or False.
+    `say` gets a line when trials cannot be stacked, and on how a task's data is read. `notes` keeps
+    what was found out about lanes; `compiling` is "auto", True or False.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LanesEngine:
         compiling: bool | str = "auto",
         notes: Notes | None = None,
     ) -> None:
-        self._setting = Setting(device, precision, objective)
+        self._setting = Setting(device, precision, objective, say)
         self._lanes, self._say, self._compiling = lanes, say, compiling
         self._notes: Notes = {} if notes is None else notes
         self._hardware = f"{name_of(device)}, {torch.get_num_threads()} threads, {precision}"

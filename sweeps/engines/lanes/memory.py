@@ -1,4 +1,4 @@
-"""Memory: how much there is, how much is used, and when there is too little of it."""
+"""Memory: how much is used, and when there is too little of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,3 @@ def used_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
-
-
-def free_memory(device: torch.device) -> int:
-    """The bytes that are free on the device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)

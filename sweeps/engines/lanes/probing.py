@@ -16,8 +16,9 @@ import torch
 
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import Ladder, knee, measured
-from sweeps.engines.lanes.memory import free_memory, is_out_of_memory, used_memory
+from sweeps.engines.lanes.memory import is_out_of_memory, used_memory
 from sweeps.engines.replica import Replica
+from sweeps.tasks.memory import free_memory
 
 STEPS = 4
 """How many steps are timed; the first, which makes buffers, is not one of them."""

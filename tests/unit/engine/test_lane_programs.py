@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from lane_training import LOSS, assert_equal, mixed, serially
+from lanes_training import assert_equal, in_lanes, mixed, serially
 from serial_training import ListFeed, config, task_of
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sweeps import Task
 from sweeps.engines.base import Trial
-from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.lanes.ladder import ALONE, Ladder, asked_for, knee, measured
 from sweeps.engines.lanes.rewriting import turn_products
 
@@ -31,16 +29,10 @@ def elementwise(count: int) -> list[Trial]:
     ]
 
 
-def run(task: Task, feed: ListFeed, lanes: int | None, **more: Any) -> list[str]:
-    said: list[str] = []
-    LanesEngine("cpu", "float64", LOSS, lanes, said.append, **more).run(lambda _: task, feed)
-    return said
-
-
 def test_compiled_steps_give_the_curves_of_one_by_one() -> None:
     task, trials = task_of("iris-mlp"), elementwise(9)  # two fillings and one alone
     lanes = ListFeed(*trials)
-    assert run(task, lanes, 4, compiling=True) == []
+    assert in_lanes(task, lanes, 4, compiling=True) == []
     assert_equal(lanes, serially(task, ListFeed(*trials)))
 
 
@@ -52,7 +44,7 @@ def test_a_step_that_depends_on_numbers_is_not_traced_and_trains() -> None:
     task = task_of("iris-mlp")
     odd = replace(task, loss=loss)
     lanes = ListFeed(*elementwise(5))
-    said = run(odd, lanes, 4)
+    said = in_lanes(odd, lanes, 4)
     assert len(said) == 1
     assert said[0].startswith("steps are not traced: ")
     assert_equal(lanes, serially(odd, ListFeed(*elementwise(5))))
@@ -72,17 +64,17 @@ class Watched(ListFeed):
 
 def test_what_was_found_out_about_lanes_is_noted_and_used() -> None:
     task, notes = task_of("iris-mlp"), dict[str, Any]()
-    run(task, Watched(*mixed(12)), None, notes=notes)
+    in_lanes(task, Watched(*mixed(12)), None, notes=notes)
     ((key, found),) = notes.items()
     assert "float64" in key
     assert found["alone"] > 0
     notes[key] = Ladder({2: 1.0, 4: 1.5, 8: 2.0}, alone=1.0).as_json()
     feed = Watched(*mixed(16))
-    run(task, feed, None, notes=notes)
+    in_lanes(task, feed, None, notes=notes)
     assert feed.most == 8
     notes[key] = Ladder({}, alone=1.0).as_json()
     alone = Watched(*mixed(5))
-    run(task, alone, None, notes=notes)
+    in_lanes(task, alone, None, notes=notes)
     assert alone.most == 1
 
 

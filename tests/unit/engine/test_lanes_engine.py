@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lane_training import LOSS, assert_equal, mixed, serially
+from lanes_training import assert_equal, in_lanes, mixed, serially
 from serial_training import ListFeed, config, task_of
 from torch import Tensor, nn
 
 from sweeps import Task
 from sweeps.engines.base import Ending, Point, State, Trial
-from sweeps.engines.lanes.engine import LanesEngine
 
 
 class Offered(ListFeed):
@@ -30,12 +29,6 @@ class Offered(ListFeed):
             if point.epoch == self.at and point.state is not None:
                 self.states[point.number] = copy.deepcopy(point.state())  # the tensors are in use
         return super().report(points)
-
-
-def in_lanes(task: Task, feed: ListFeed, lanes: int, precision: str = "float64") -> list[str]:
-    said: list[str] = []
-    LanesEngine("cpu", precision, LOSS, lanes, said.append).run(lambda _: task, feed)
-    return said
 
 
 @pytest.mark.parametrize("name", ["iris-mlp", "exp-curve", "digits-cnn"])

@@ -1,4 +1,4 @@
-"""What the tests of lanes share: trials of many kinds, and the serial engine's curves beside."""
+"""What the tests of lanes share: the same trials in both engines, and their comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from serial_training import ListFeed, config
 
 from sweeps import Task
 from sweeps.engines.base import Objective, Trial
+from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
 
 LOSS = Objective("valid/loss", maximize=False)
@@ -17,6 +18,14 @@ LOSS = Objective("valid/loss", maximize=False)
 def serially(task: Task, feed: ListFeed, precision: str = "float64") -> ListFeed:
     SerialEngine("cpu", precision, LOSS).run(lambda _: task, feed)
     return feed
+
+
+def in_lanes(
+    task: Task, feed: ListFeed, lanes: int | None, precision: str = "float64", **more: Any
+) -> list[str]:
+    said: list[str] = []
+    LanesEngine("cpu", precision, LOSS, lanes, said.append, **more).run(lambda _: task, feed)
+    return said
 
 
 def mixed(count: int, **changes: Any) -> list[Trial]:
