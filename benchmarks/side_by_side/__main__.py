@@ -66,7 +66,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--trials", type=_numbers, default=[1024], help="sizes, with commas")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--lanes", type=int, default=64, help="of a worker of `sweeps run`")
+    parser.add_argument("--lanes", type=_lanes, default=64, help="of a worker of `sweeps run`")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one a round")
     parser.add_argument("--target", type=float, default=0.16, help="a validation loss")
@@ -80,6 +80,10 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def _lanes(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ class Work:
 
     trials: int
     epochs: int
-    lanes: int  # of Sweeplane
+    lanes: int | str  # of Sweeplane
     seed: int
     target: float  # a validation loss
 

@@ -61,19 +61,8 @@ class Reached(tune.Callback):
             self._file.touch()
 
 
-def main() -> None:
-    folder, *numbers, target = sys.argv[1:]
-    trials, epochs, seed = map(int, numbers)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # The node's address: Ray takes that of the default route, which a machine without a network
-    # has not and a firewall may keep from itself; one node needs the loopback device alone.
-    ray.init(
-        num_cpus=CPUS,
-        include_dashboard=False,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=f"{folder}/ray",
-    )
+def search(folder: str, trials: int, epochs: int, seed: int, target: float) -> list[dict[str, Any]]:
+    """Run all trials; return each one's last result."""
     tuner = tune.Tuner(
         tune.with_parameters(Digits, epochs=epochs, seed=seed),
         param_space={name: tune.loguniform(*span) for name, span in SPACE.items()},
@@ -94,14 +83,29 @@ def main() -> None:
             stop={"training_iteration": epochs},
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Reached(Path(folder) / "reached", float(target))],
+            callbacks=[Reached(Path(folder) / "reached", target)],
         ),
     )
-    results = [result.metrics for result in tuner.fit()]
-    complete = [metrics for metrics in results if "test_accuracy" in metrics]
-    best = min(complete, key=lambda metrics: metrics[BEST])
+    return [result.metrics for result in tuner.fit()]
+
+
+def main() -> None:
+    folder, *numbers, target = sys.argv[1:]
+    trials, epochs, seed = map(int, numbers)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # The node's address: Ray takes that of the default route, which a machine without a network
+    # has not and a firewall may keep from itself; one node needs the loopback device alone.
+    ray.init(
+        num_cpus=CPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=f"{folder}/ray",
+    )
+    results = search(folder, trials, epochs, seed, float(target))
+    best = min((each for each in results if "test_accuracy" in each), key=lambda each: each[BEST])
     found = {"best": best[BEST], "test_accuracy": best["test_accuracy"], "trials": len(results)}
-    found["epochs"] = sum(metrics["training_iteration"] for metrics in results)
+    found["epochs"] = sum(each["training_iteration"] for each in results)
     print(json.dumps(found))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.side_by_side.__main__ import ENVIRONMENTS
-from benchmarks.side_by_side.contenders import NAMES, RAY
+from benchmarks.side_by_side.contenders import OPTUNA, OURS, RAY
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--trials 8 --epochs 2 --lanes 4 --repeats 1 --seeds 3 --target 100 --markdown"
@@ -33,15 +33,11 @@ def plausible(row: dict[str, float]) -> bool:
 
 
 def test_sweeplane_and_optuna_do_the_work(tmp_path: Path) -> None:
-    names = [name for name in NAMES if name != RAY]
-    rows, said = run(tmp_path / "side.json", "--here", "--only", *names)
-    assert list(rows) == names
-    assert all(map(plausible, rows.values()))
-    tracked, untracked = (rows[name] for name in names[:2])
-    for figure in ("best validation loss", "test accuracy", "epochs"):
-        assert tracked[figure] == pytest.approx(untracked[figure])
-    times = rows["optuna"]["seconds"] / tracked["seconds"]
-    assert f"8 trials: sweeplane is {times:.2f} times as fast as optuna" in said
+    ours, optuna = OURS[0], OPTUNA
+    rows, said = run(tmp_path / "side.json", "--here", "--only", ours, optuna)
+    assert all(plausible(rows[name]) for name in (ours, optuna))
+    times = rows[optuna]["seconds"] / rows[ours]["seconds"]
+    assert f"8 trials: {ours} is {times:.2f} times as fast as {optuna}" in said
 
 
 @pytest.mark.skipif(not (ENVIRONMENTS / RAY).exists(), reason="made by benchmarks.side_by_side")
