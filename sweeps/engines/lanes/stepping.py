@@ -42,9 +42,8 @@ class Stepper:
             yield from self._called(gather, parts)
             return
         feeding, step = Feeding(self._stack, tables), 0
-        for _, alike in groupby(
-            parts, key=lambda each: each[0].shape
-        ):  # a loader's rest is smaller
+        # A loader's last batch may be smaller: another program.
+        for _, alike in groupby(parts, key=lambda each: each[0].shape):
             head = next(alike)
             program = self._program(gather, head, tables)
             if program is None:
