@@ -158,11 +158,16 @@ class LoaderSplit:
     def steps(self, batch_size: int) -> int:
         return self._steps
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """What the loader and its sampler draw from, where it is not torch's own generator."""
+        owners = (self._loader, self._loader.sampler)
+        found = [getattr(owner, "generator", None) for owner in owners]
+        return [generator for generator in found if generator is not None]
+
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for owner in (self._loader, self._loader.sampler):
-            generator = getattr(owner, "generator", None)
-            if generator is not None:
-                generator.manual_seed(seed)
+        for generator in self.generators:
+            generator.manual_seed(seed)
         yield from _placed(self._loader, self._device, self._dtype)
 
     def ordered(self) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.tasks.data import Batch, Split, TensorSplit, seed_everything
+from sweeps.tasks.data import Batch, LoaderSplit, Split, TensorSplit, seed_everything
 
 
 def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
@@ -26,7 +26,8 @@ def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterato
         for index in orders:  # [K, B]
             yield split.batch(index)
         return
-    lanes = [_Lane(split.shuffled(batch_size, seed), _Randomness.of(seed)) for seed in seeds]
+    own = split.generators if isinstance(split, LoaderSplit) else []
+    lanes = [_Lane(split.shuffled(batch_size, seed), seed, own) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]
         inputs = zip(*(own for own, _ in batches), strict=True)
@@ -43,36 +44,36 @@ class _Randomness:
     torch: Tensor
     python: Any
     numpy: Any
+    own: list[Tensor]
 
     @classmethod
-    def now(cls) -> _Randomness:
-        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state())
+    def now(cls, own: Sequence[torch.Generator]) -> _Randomness:
+        states = [generator.get_state() for generator in own]
+        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state(), states)
 
-    @classmethod
-    def of(cls, seed: int) -> _Randomness:
-        before = cls.now()
-        seed_everything(seed)
-        made = cls.now()
-        before.set()
-        return made
-
-    def set(self) -> None:
+    def set(self, own: Sequence[torch.Generator]) -> None:
         torch.set_rng_state(self.torch)
         random.setstate(self.python)
         np.random.set_state(self.numpy)
+        for generator, state in zip(own, self.own, strict=True):
+            generator.set_state(state)
 
 
 class _Lane:
-    """One lane's batches, drawn with its own random numbers."""
+    """One lane's batches, drawn with its own random numbers; `own` are the loader's generators."""
 
-    def __init__(self, batches: Iterator[Batch], randomness: _Randomness) -> None:
-        self._batches, self._randomness = batches, randomness
+    def __init__(self, batches: Iterator[Batch], seed: int, own: Sequence[torch.Generator]) -> None:
+        self._batches, self._own = batches, own
+        before = _Randomness.now(own)
+        seed_everything(seed)
+        self._randomness = _Randomness.now(own)
+        before.set(own)
 
     def next(self) -> Batch:
-        before = _Randomness.now()
-        self._randomness.set()
+        before = _Randomness.now(self._own)
+        self._randomness.set(self._own)
         try:
             return next(self._batches)
         finally:
-            self._randomness = _Randomness.now()
-            before.set()
+            self._randomness = _Randomness.now(self._own)
+            before.set(self._own)
