@@ -41,7 +41,7 @@ def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterato
 class _Randomness:
     """The state of every generator that a loader or an augmentation may draw from."""
 
-    torch: Tensor
+    pytorch: Tensor
     python: Any
     numpy: Any
     own: list[Tensor]
@@ -52,7 +52,7 @@ class _Randomness:
         return cls(torch.get_rng_state(), random.getstate(), np.random.get_state(), states)
 
     def set(self, own: Sequence[torch.Generator]) -> None:
-        torch.set_rng_state(self.torch)
+        torch.set_rng_state(self.pytorch)
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         for generator, state in zip(own, self.own, strict=True):
