@@ -42,6 +42,15 @@ class Net:
     frozen: bool = False
     branching: bool = False
 
+    @property
+    def delicate(self) -> bool:
+        """May gradients be zero by structure?
+
+        BatchNorm after relu takes the scale from a unit that is alive for one example of a batch,
+        and the bias from one that is alive for all.
+        """
+        return self.shifts or ("batch_norm" in self.layers and self.activation == "relu")
+
     @cache  # noqa: B019  (the same arguments are the same task, as a sweep has it)
     def task(self, width: int = 4) -> Task:
         """Return the task with layers of this width."""
@@ -124,8 +133,7 @@ def layer(name: str, net: Net, width: int) -> nn.Module:
         return nn.Sequential(one, nn.Tanh(), other)
     if name == "batch_norm":
         norm = (nn.BatchNorm2d if net.kind == "images" else nn.BatchNorm1d)(width)
-        # Of a unit that relu leaves alone over a whole batch the bias would have no gradient.
-        return nn.Sequential(plain(net, width) if net.shifts else nn.Tanh(), norm)
+        return nn.Sequential(plain(net, width), norm) if net.shifts else norm
     makers: dict[str, Callable[[], nn.Module]] = {
         "linear": lambda: plain(net, width),
         "conv": lambda: plain(net, width),

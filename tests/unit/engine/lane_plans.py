@@ -132,7 +132,7 @@ def wild(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def members(draw: st.DrawFn, net: Net, repeats: int) -> Member:
-    names = PROPORTIONAL if net.shifts else COMPARED
+    names = PROPORTIONAL if net.delicate else COMPARED
     algorithm = draw(wild() if draw(seldom()) else algorithms(names))
     schedule = draw(st.sampled_from(list(SCHEDULES)))
     average = draw(st.sampled_from(["none", "none", *AVERAGES]))

@@ -3,7 +3,7 @@
 Left out by the strategies, since there rounding decides and not the engine:
 - dropout (`test_lanes_statistics.py`);
 - SOAP, whose bases rounding chooses where a gradient's covariance has not full rank;
-- weights whose gradient is zero by structure (`Net.shifts`) under a rule that divides by the
+- weights whose gradient is zero by structure (`Net.delicate`) under a rule that divides by the
   gradient's size or takes its sign, or counts signs (`cautious`): the step is of the size of lr, in
   the direction of rounding. Such models train by rules that are proportional to the gradient.
 
