@@ -17,6 +17,8 @@ from __future__ import annotations
 import difflib
 import os
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +193,21 @@ def writing(engine: Engine, *, durable: bool = False) -> Engine:
     `durable`: not even a power cut loses what is committed, nor what was before it.
     """
     return engine.execution_options(immediate=True, durable=durable)
+
+
+@contextmanager
+def beginning(
+    engine: Engine, *, durable: bool = False, single: bool = False
+) -> Iterator[Connection]:
+    """A transaction that writes; `durable`: see `writing`.
+
+    `single`: one statement is all of it. PostgreSQL is told so, and neither BEGIN nor COMMIT.
+    """
+    with writing(engine, durable=durable).connect() as connection:
+        if single and engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        with connection.begin():
+            yield connection
 
 
 def explain(error: DBAPIError, url: URL) -> UserError:
