@@ -81,13 +81,11 @@ def last_of(target: Target, rows: Sequence[tuple[Any, ...]]) -> Collection[tuple
 def array(values: Sequence[Any]) -> str:
     """Texts, or numbers and None, as PostgreSQL reads an array: psycopg's own way takes longer."""
     if values and isinstance(values[0], str):
-        return "{" + ",".join(map(_quoted, values)) + "}"
+        joined = "".join(values)
+        if '"' in joined or "\\" in joined:
+            values = [text.replace("\\", "\\\\").replace('"', '\\"') for text in values]
+        return '{"' + '","'.join(values) + '"}'
     return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 @functools.cache

@@ -192,6 +192,8 @@ def writing(engine: Engine, *, durable: bool = False) -> Engine:
 
     `durable`: not even a power cut loses what is committed, nor what was before it.
     """
+    if engine.dialect.name != "sqlite":
+        return engine
     return engine.execution_options(immediate=True, durable=durable)
 
 
