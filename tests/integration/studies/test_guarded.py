@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import Connection, event, select, update
+from sqlalchemy import Connection, Engine, event, select, update
 
 from studies import (
     Finish,
@@ -17,18 +17,19 @@ from studies import (
     Report,
     StudyStorage,
     SweepRecord,
+    create_sweep,
     open_storage,
     register,
     schema,
     tables,
 )
-from studies import create_sweep as new_sweep
 from studies.batches import POINTS
 from studies.guarded import upsert_running
 from tests.integration.studies.databases import statements
 from tests.waiting import wait_for
 
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+FOLLOWERS = """SELECT count(*) FROM pg_locks
+    WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"""
 
 
 @dataclass
@@ -47,6 +48,16 @@ class Scene:
         points = [Report(id_, step, 0.25, {"valid/loss": 2.0}) for id_ in (self.first, self.second)]
         return self.storage.report(points, self.mine.fence)
 
+    def delete(self) -> None:
+        """Deletes the study, as `optuna.delete_study` does."""
+        self.storage.delete_study(self.study_id)
+
+    @property
+    def optuna(self) -> Engine:
+        """The engine of Optuna's own storage."""
+        engine: Engine = self.storage.inner.engine  # type: ignore[attr-defined]
+        return engine
+
     def written(self) -> list[tuple[int, int]]:
         """Trials and steps, as the objective and the other metric have them."""
         found = []
@@ -61,7 +72,7 @@ class Scene:
 @pytest.fixture
 def scene(postgres_db: str, record: SweepRecord) -> Iterator[Scene]:
     with open_storage(postgres_db) as storage:
-        study_id = new_sweep(storage, "digits", ["maximize"], record)
+        study_id = create_sweep(storage, "digits", ["maximize"], record)
         mine, other = (Holding(storage, register(storage, study_id)) for _ in range(2))
         first, second = (lease.trial_id for lease in mine.claim(2, places=2).leases)
         made = Scene(storage, study_id, mine, other, first, second)
@@ -69,7 +80,7 @@ def scene(postgres_db: str, record: SweepRecord) -> Iterator[Scene]:
         yield made
 
 
-def meanwhile(engine: Any, transaction: Callable[[], Any], call: Callable[[], Any]) -> Any:
+def meanwhile(engine: Engine, transaction: Callable[[], Any], call: Callable[[], Any]) -> Any:
     """What `call` returns, which begins before `transaction` commits, and waits for its locks."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(call()))
@@ -77,7 +88,7 @@ def meanwhile(engine: Any, transaction: Callable[[], Any], call: Callable[[], An
     def hold(connection: Connection) -> None:
         if thread.ident is None:
             thread.start()
-            wait_for(lambda: connection.exec_driver_sql(WAITING).scalar_one(), 5.0)
+            wait_for(lambda: connection.exec_driver_sql(FOLLOWERS).scalar_one(), 20.0)
 
     event.listen(engine, "commit", hold)
     transaction()
@@ -92,7 +103,7 @@ def taken_over(scene: Scene) -> None:
 
 
 def ended_by_optuna(scene: Scene) -> None:
-    scene.storage.set_trial_state_values(scene.first, TrialState.COMPLETE, [0.5])
+    assert scene.storage.set_trial_state_values(scene.first, TrialState.COMPLETE, [0.5])
 
 
 def ended(scene: Scene) -> None:
@@ -103,14 +114,6 @@ def handed_back(scene: Scene) -> None:
     assert scene.storage.hand_back(scene.study_id, [scene.first]) == [0]
 
 
-def deleted(scene: Scene) -> None:
-    scene.storage.delete_study(scene.study_id)
-
-
-def renewed(scene: Scene) -> None:
-    assert scene.mine.renew().lost == set()
-
-
 @pytest.mark.parametrize("other", [taken_over, ended_by_optuna, ended, handed_back])
 def test_a_trial_that_is_lost_while_its_report_waits_is_refused(
     scene: Scene, other: Callable[[Scene], None]
@@ -119,22 +122,20 @@ def test_a_trial_that_is_lost_while_its_report_waits_is_refused(
     with scene.storage.engine.begin() as connection:
         expired = update(leases).where(leases.c.trial_id == scene.first)
         connection.execute(expired.values(expires_at=schema.utc_in(-1.0)))
-    inner = scene.storage.inner.engine  # type: ignore[attr-defined]
-    engine = inner if other is ended_by_optuna else scene.storage.engine
+    engine = scene.optuna if other is ended_by_optuna else scene.storage.engine
     assert meanwhile(engine, lambda: other(scene), scene.report) == {scene.first}
     assert scene.written() == [(scene.first, 1), (scene.second, 1), (scene.second, 2)]
     assert scene.report(step=3) == {scene.first}
 
 
 def test_a_study_that_is_deleted_while_a_report_waits_leaves_nothing(scene: Scene) -> None:
-    inner = scene.storage.inner.engine  # type: ignore[attr-defined]
-    refused = meanwhile(inner, lambda: deleted(scene), scene.report)
+    refused = meanwhile(scene.optuna, scene.delete, scene.report)
     assert refused == {scene.first, scene.second}
     assert scene.written() == []
 
 
 def test_a_report_that_waits_for_a_heartbeat_is_written(scene: Scene) -> None:
-    assert meanwhile(scene.storage.engine, lambda: renewed(scene), scene.report) == set()
+    assert meanwhile(scene.storage.engine, scene.mine.renew, scene.report) == set()
     assert len(scene.written()) == 4
 
 
@@ -146,7 +147,25 @@ def test_a_study_whose_deletion_waits_for_a_report_takes_it_along(scene: Scene) 
             kept = upsert_running(connection, ids, None, [(POINTS, points)])
         assert kept == {scene.first}
 
-    meanwhile(scene.storage.engine, report, lambda: deleted(scene))
+    meanwhile(scene.storage.engine, report, scene.delete)
+    assert scene.written() == []
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("TRUNCATE studies CASCADE",),
+        (
+            "SET LOCAL search_path = pg_catalog",
+            "DELETE FROM public.trial_intermediate_values",
+            "DELETE FROM public.trials",
+        ),
+    ],
+)
+def test_points_go_with_their_trials(scene: Scene, how: tuple[str, ...]) -> None:
+    with scene.storage.engine.begin() as connection:
+        for statement in how:
+            connection.exec_driver_sql(statement)
     assert scene.written() == []
 
 
