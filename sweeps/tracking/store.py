@@ -58,7 +58,7 @@ def is_server(tracking_uri: str) -> bool:
 
 def absolute(tracking_uri: str) -> str:
     """Return the URI with a SQLite file's absolute path, so that it means the same anywhere."""
-    path = sqlite_path(tracking_uri)
+    path = _sqlite_path(tracking_uri)
     return tracking_uri if path is None else f"sqlite:///{path}"
 
 
@@ -75,12 +75,11 @@ def artifact_folder(tracking_uri: str) -> Path | None:
     """
     if is_server(tracking_uri):
         return None
-    path = sqlite_path(tracking_uri)
+    path = _sqlite_path(tracking_uri)
     return (Path.cwd() if path is None else path.parent) / "mlartifacts"
 
 
-def sqlite_path(tracking_uri: str) -> Path | None:
-    """Return the absolute path of a SQLite file; None for any other store."""
+def _sqlite_path(tracking_uri: str) -> Path | None:
     scheme, _, rest = tracking_uri.partition("://")
     if scheme.partition("+")[0] != "sqlite":
         return None

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import make_url
 
 from sweeps.tracking import store
 from sweeps.tracking.sqlite_writer import SqliteWriter
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 
 def open_writer(client: MlflowClient, tracking_uri: str, experiment: str) -> Writer:
     """Return the fastest writer that the store allows."""
-    path = store.sqlite_path(tracking_uri)
-    if path is not None:
+    if tracking_uri.startswith("sqlite"):
+        # As MLflow's engine reads it: with a space for %20.
+        path = Path(str(make_url(store.absolute(tracking_uri)).database))
         artifacts = client.get_experiment(experiment).artifact_location
         writer = SqliteWriter(path, experiment, artifacts)
         if writer.fits():

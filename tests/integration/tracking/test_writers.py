@@ -96,6 +96,16 @@ def test_tables_that_are_not_known_are_left_to_the_client(
     assert_agree(full, MlflowClient(uri))
 
 
+def test_a_path_is_read_as_mlflow_reads_it(full: Any, tmp_path: Path, empty_mlflow: bytes) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (folder / "mlflow.db").write_bytes(empty_mlflow)
+    exporter = Exporter(full.storage, "digits", f"sqlite:///{tmp_path}/a%20b/mlflow.db")
+    assert exporter.run().runs == 6
+    assert isinstance(exporter._writer, SqliteWriter)
+    assert rows(folder / "mlflow.db", "SELECT count(*) FROM runs") == 6
+
+
 def test_a_run_deleted_while_it_is_followed_is_made_anew(
     study: Any, uri: str, writer: type[Any]
 ) -> None:
