@@ -60,9 +60,11 @@ class LanesEngine:
         # What was interrupted is not gone on with.
         self._runs: list[Run] = []
         self._cohorts: dict[str, Cohort] = {}
-        self._began, self._ended = time.perf_counter(), 0
+        self._began, self._ended = self._setting.clock(), 0
         self._outlook = feed.outlook
-        self._programs = Programs(self._compiling, self._seconds_left, self._say)
+        self._programs = Programs(
+            self._compiling, self._seconds_left, self._say, self._setting.clock
+        )
         while True:
             self._refill(tasks, feed)
             if not self._runs:
@@ -78,7 +80,7 @@ class LanesEngine:
         """Return for how long this engine goes on to train, as it looks now."""
         outlook = self._outlook()
         begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
-        seconds = (time.perf_counter() - self._began) / max(self._ended + begun, 1e-9)
+        seconds = (self._setting.clock() - self._began) / max(self._ended + begun, 1e-9)
         return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * seconds)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
