@@ -37,14 +37,17 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 def environment(device: str) -> dict[str, Any]:
     """Return the versions and the machine that results on `device` depend on."""
-    import torch
-
-    cuda = device.startswith("cuda")
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "device_name": _cuda_name(device) if device.startswith("cuda") else platform.machine(),
         "python": sys.version.split()[0],
         "packages": {package: version(package) for package in PACKAGES},
         "platform": sys.platform,
         "cpus": os.cpu_count(),
     }
+
+
+def _cuda_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)

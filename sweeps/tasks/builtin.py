@@ -14,6 +14,9 @@ from sweeps.tasks.task import Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ON_SCIKIT_LEARN = ("digits-cnn", "digits-mlp", "iris-mlp")
+"""Tasks whose factory imports scikit-learn (0.7 s)."""
+
 SPLIT_SEED = 20  # any fixed number: it names the split
 
 
