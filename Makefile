@@ -23,6 +23,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.optimizers --markdown --output benchmarks/results/optimizers.json
 	$(BIN)/python -m benchmarks.storage --markdown --output benchmarks/results/storage.json
+	$(BIN)/python -m benchmarks.side_by_side --markdown --output benchmarks/results/side-by-side.json
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -54,4 +55,4 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

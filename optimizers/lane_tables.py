@@ -62,7 +62,7 @@ class Tables:
 
 
 def can_tabulate(lanes: LaneOptimizer) -> bool:
-    """Are all rules elementwise, with rows of all lanes (`LaneOptimizer(compile=True)`)?"""
+    """Are all rules elementwise, with rows of all lanes (`LaneOptimizer(whole=True)`)?"""
     return all(rows.fixed and can_compile(rows.rule) for rows in lanes.rows)
 
 

@@ -41,6 +41,8 @@ class LaneOptimizer:
     they meet the weights. `steps` [K] counts the updates of each lane. Nothing crosses lanes: one
     with NaN stays alone. Lanes with equal rules are updated together; with `compile` as one kernel
     where the rule is elementwise (`optimizers.compiled.compilation_pays` tells when that pays).
+    `whole`: such a rule holds rows of all lanes, as a program that is made once for all of them
+    needs it (`optimizers.lane_tables`); so it does with `compile`.
 
     Raises:
         ValueError: a hyperparameter that no lane's rule has, an invalid value, or shapes that do
@@ -55,9 +57,10 @@ class LaneOptimizer:
         hypers: Mapping[str, Tensor],
         *,
         compile: bool = False,  # noqa: A002  (torch's word for it)
+        whole: bool = False,
     ) -> None:
         lanes = flat.shape[0]
-        self._compile = compile
+        self._compile, self._whole = compile, whole or compile
         rules = [rule] * lanes if isinstance(rule, Rule) else list(rule)
         if len(rules) != lanes:
             raise ValueError(f"{len(rules)} rules for {lanes} lanes; give one, or one a lane")
@@ -195,9 +198,9 @@ class LaneOptimizer:
 
     def part(self) -> None:
         """Hold, of each rule's rows, those of its own lanes only; nothing is compiled any more."""
-        if not self._compile:
+        if not self._whole:
             return
-        self._compile = False
+        self._compile = self._whole = False
         self.rows = [
             rows.take([rows.lanes.index(lane) for lane in sorted(rows.own)], fixed=False)
             for rows in self.rows
@@ -237,7 +240,7 @@ class LaneOptimizer:
 
     def _rows(self, rule: Rule, own: Sequence[int]) -> Rows:
         """New rows for lanes of a rule; of all lanes where a kernel is made for one shape."""
-        if not (self._compile and can_compile(rule)):
+        if not (self._whole and can_compile(rule)):
             return Rows(rule, own, self.flat, self.shapes)
         return Rows(rule, range(len(self.steps)), self.flat, self.shapes, own)
 
@@ -256,7 +259,8 @@ class LaneOptimizer:
             old.own.discard(lane)
         else:
             old = old.take([row for row, own in enumerate(old.lanes) if own != lane])
-        self.rows = [*rest, *([old] if old.own or old.fixed else []), new]
+        kept = [old] if old.own or old.fixed else []
+        self.rows = sorted([*rest, *kept, new], key=lambda rows: said(rows.rule))
 
     def _columns(
         self, rules: Sequence[Rule], hypers: Mapping[str, Tensor]

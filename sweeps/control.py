@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from studies import Order
-    from sweeps.engines.base import Feed, Outcome, Point, Trial
+    from sweeps.engines.base import Feed, Outcome, Outlook, Point, Trial
 
 _T = TypeVar("_T")
 
@@ -34,6 +34,9 @@ class Interruptible:
     def __init__(self, feed: Feed, idle: Callable[[], bool]) -> None:
         self._feed, self._idle = feed, idle
         self._training = False
+
+    def outlook(self) -> Outlook:
+        return self._call(self._feed.outlook)
 
     def take(self, n: int) -> list[Trial]:
         return self._call(lambda: self._feed.take(n))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from studies.errors import UserError
 
 
@@ -24,3 +26,12 @@ def resolve_device(device: str) -> str:
             "devices. Give --device cpu or auto"
         )
     return device
+
+
+def name_of(device: str) -> str:
+    """Return the make of a torch device: the GPU's name, or the processor's architecture."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return platform.machine()

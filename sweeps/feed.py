@@ -19,10 +19,12 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from studies import Claim, Finish, Holding, Order, Report
+from studies.leases import COUNTED
+from studies.roster import live_workers
 from sweeps.asking import Asked, Asker
 from sweeps.breaker import Breaker
 from sweeps.budget import Budget
-from sweeps.engines.base import Ending, Outcome, Point, Trial
+from sweeps.engines.base import Ending, Outcome, Outlook, Point, Trial
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
@@ -30,6 +32,8 @@ from sweeps.resuming import Begun, Resuming
 
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
+SHARE_AT_ONCE = 8
+"""A sampler that learns has at most an eighth of the budget's trials in training at once."""
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
 
 
@@ -45,6 +49,7 @@ class FeedRules:
     min_epochs: int
     trial_seconds: float  # limit of one trial
     failures: int  # trials that may fail, over all launches
+    learns: bool  # does the sampler draw from what earlier trials have shown?
     budget: Budget
 
 
@@ -102,6 +107,16 @@ class StudyFeed:
         for held in list(self._held.values()):
             if held.trial_id in trial_ids:
                 held.stop = LOST
+
+    def outlook(self) -> Outlook:
+        """Return this worker's share of what may still begin, as many as live."""
+        rules, study_id = self._rules, self._study._study_id
+        states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+        taken = sum(map(states.count, COUNTED)) - len(self._held)
+        workers = sum(worker.lanes > 0 for worker in live_workers(self._storage, study_id))
+        trials = max(rules.budget.trials - taken, 0) / max(workers, 1)
+        at_once = trials / SHARE_AT_ONCE if rules.learns else trials
+        return Outlook(trials, max(rules.budget.time - self._elapsed(), 0), at_once)
 
     def take(self, n: int) -> list[Trial]:
         """Return trials to start; while others hold all that is left, wait for what they leave."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from sweeps.device import name_of
 
 PACKAGES = ("sweeplane", "torch", "optuna", "sqlalchemy", "mlflow", "numpy", "scikit-learn")
 
@@ -39,15 +40,9 @@ def environment(device: str) -> dict[str, Any]:
     """Return the versions and the machine that results on `device` depend on."""
     return {
         "device": device,
-        "device_name": _cuda_name(device) if device.startswith("cuda") else platform.machine(),
+        "device_name": name_of(device),
         "python": sys.version.split()[0],
         "packages": {package: version(package) for package in PACKAGES},
         "platform": sys.platform,
         "cpus": os.cpu_count(),
     }
-
-
-def _cuda_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device)

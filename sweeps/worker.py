@@ -24,11 +24,13 @@ from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
+from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
+from sweeps.notes import StudyNotes
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming
@@ -69,9 +71,13 @@ class Worker:
         self._sweep, self._changed, self._leads = sweep, changed, leads
         self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
-        self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else 1
+        self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
         self._member = Member(
-            sweep, device=self._device, lanes=self._lanes, leads=leads, lease_seconds=lease_seconds
+            sweep,
+            device=self._device,
+            lanes=self._lanes or 1,
+            leads=leads,
+            lease_seconds=lease_seconds,
         )
         self.progress = make_progress(sweep)
 
@@ -119,7 +125,7 @@ class Worker:
         with draining(self.drain, lambda _: None), feed.listening():
             while True:
                 try:
-                    engine.run(self._sweep.tasks, feed)
+                    engine.run(self._sweep.tasks, Timed(feed, engine.tally))
                     return
                 except Interrupted:
                     self._feed.abandon()
@@ -139,10 +145,18 @@ class Worker:
         return self._feed.ended is None
 
     def _engine(self, objective: Objective) -> Engine:
-        precision = self._sweep.spec.precision
+        sweep, spec = self._sweep, self._sweep.spec
         if self._lanes == 1:
-            return SerialEngine(self._device, precision, objective)
-        return LanesEngine(self._device, precision, objective, self._lanes, self._warn)
+            return SerialEngine(self._device, spec.precision, objective, self._warn)
+        return LanesEngine(
+            self._device,
+            spec.precision,
+            objective,
+            self._lanes,
+            self._warn,
+            compiling=spec.compile,
+            notes=StudyNotes(sweep.storage, sweep.study._study_id),
+        )
 
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec
@@ -160,6 +174,7 @@ class Worker:
             trial_seconds=spec.budget.trial_time or math.inf,
             failures=spec.budget.failures,
             budget=make_budget(spec),
+            learns=spec.method not in ("random", "qmc", "grid"),
         )
         asker = Asker(
             sweep.study,

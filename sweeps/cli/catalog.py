@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +122,7 @@ def tasks(as_json: bool) -> None:
     from sweeps.tasks import TASKS, load_factory
 
     factories = {name: load_factory(name, Path.cwd()) for name in TASKS}
-    defaults = {
-        name: {key: argument.default for key, argument in inspect.signature(f).parameters.items()}
-        for name, f in factories.items()
-    }
+    defaults = {name: _arguments(factory) for name, factory in factories.items()}
     if as_json:
         render.echo_json(
             {
@@ -135,11 +132,25 @@ def tasks(as_json: bool) -> None:
         )
         return
     rows = [
-        (name, _summary(factory), ", ".join(f"{k}={v}" for k, v in defaults[name].items()))
+        (
+            name,
+            _summary(factory),
+            ", ".join(_shown(*argument) for argument in defaults[name].items()),
+        )
         for name, factory in factories.items()
     ]
     render.console().print(render.table(["task", "what", "task_args (defaults)"], rows))
     click.echo("Your own: task: my_model.py:factory, a function that returns a sweeps.Task.")
+
+
+def _arguments(factory: Callable[..., object]) -> dict[str, Any]:
+    """Return a factory's arguments with their defaults, None for one that must be given."""
+    arguments = inspect.signature(factory).parameters.values()
+    return {a.name: None if a.default is a.empty else a.default for a in arguments}
+
+
+def _shown(name: str, default: object) -> str:
+    return f"{name} (to be given)" if default is None else f"{name}={default}"
 
 
 def _summary(thing: object) -> str:

@@ -17,10 +17,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sweeps.config import Config
+    from sweeps.engines.tally import Tally
     from sweeps.tasks.task import Task
 
 
@@ -119,8 +121,24 @@ class Outcome:
     traceback: str | None = None
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What may still come to one worker, as far as it is known; infinite where it is not.
+
+    `trials` that may still begin, `seconds` until time is over, and how many trials to train
+    `at_once` at most: a sampler that learns from trials must see some of them end.
+    """
+
+    trials: float = inf
+    seconds: float = inf
+    at_once: float = inf
+
+
 class Feed(Protocol):
     """What an engine sees of the sweep."""
+
+    def outlook(self) -> Outlook:
+        """Return what may still come."""
 
     def take(self, n: int) -> list[Trial]:
         """Return up to `n` trials to start or take on now."""
@@ -130,6 +148,15 @@ class Feed(Protocol):
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """Record how trials ended."""
+
+
+class Notes(Protocol):
+    """What engines have found out about a sweep's models, for those that come later; as JSON."""
+
+    def get(self, key: str) -> Any:
+        """Return what is known; None where nothing is."""
+
+    def __setitem__(self, key: str, value: Any) -> None: ...
 
 
 Tasks = Callable[[Mapping[str, Any]], "Task"]
@@ -142,6 +169,10 @@ class Engine(Protocol):
     While it trains, a `BaseException` may end it: what it held is not its own any more. It is run
     again then, for other trials.
     """
+
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         """Train until `feed.take` returns nothing, each trial on the task of its arguments."""

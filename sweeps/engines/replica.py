@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from optimizers import SCHEDULES, build_optimizer, build_scheduler
-from sweeps.engines.base import Objective, Trial
+from sweeps.engines.base import Trial
 from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
 from sweeps.tasks.data import Split, epoch_seed, seed_everything
 from sweeps.tasks.task import Task
+
+if TYPE_CHECKING:
+    from sweeps.engines.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Replica:
         trial: Trial,
         seed: int,
         model: nn.Module,
-        context: Callable[[], AbstractContextManager[object]],
-        objective: Objective,
+        setting: Setting,
     ) -> None:
         config = trial.config
         self._task, self._train, self.seed = data.task, data.train, seed
         self._batch_size = config.batch_size
-        self.model, self._context, self._objective = model, context, objective
+        self.model, self._context, self._objective = model, setting.context, setting.objective
+        self._tally = setting.tally
         self.optimizer = build_optimizer(
             config.optimizer, model.parameters(), config.hypers, config.switches
         )
@@ -60,13 +62,13 @@ class Replica:
         total = self._steps * config.epochs
         self.average: Averaged | None = None
         if config.average != "none":
-            self.average = Averaged(model, config, total, context)
+            self.average = Averaged(model, config, total, self._context)
         self.scheduler = build_scheduler(
             config.schedule,
             self.optimizer,
             total,
             config.schedule_hypers,
-            maximize=objective.maximize,
+            maximize=self._objective.maximize,
             average=self.average.weights if self.average else None,
         )
         self._feedback = SCHEDULES[config.schedule].feedback
@@ -97,8 +99,12 @@ class Replica:
 
     def epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         """Train one epoch and evaluate; `train/*` are means over the epoch's batches."""
+        self._tally.trained(1, self._steps, self._batch_size)
+        with self._tally.spent("training"):
+            return self._epoch(epoch, valid)
+
+    def _epoch(self, epoch: int, valid: Split) -> dict[str, float]:
         self._epoch_seed = epoch_seed(self.seed, epoch)
-        seed_everything(self._epoch_seed)
         self.model.train()
         losses: list[Tensor] = []
         sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
@@ -118,6 +124,15 @@ class Replica:
         if self._feedback:
             self.scheduler.observe(values[self._objective.name])
         return values
+
+    def steps(self) -> Iterator[object]:
+        """Take an epoch's steps to see how long they last."""
+        self.model.train()
+        for inputs, target in self._batches():
+            output, _ = self._step(inputs, target)
+            with torch.no_grad():
+                values = [metric(output, target) for metric in self._task.metrics.values()]
+            yield values
 
     def _step(self, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[Any, Tensor]:
         """One update; returns output and loss before it (L-BFGS asks for more than these)."""
@@ -139,7 +154,8 @@ class Replica:
         return asked[0]
 
     def _batches(self) -> Batches:
-        """Return the present epoch's training batches."""
+        """Return the present epoch's training batches, the same at every pass."""
+        seed_everything(self._epoch_seed)
         return self._train.shuffled(self._batch_size, self._epoch_seed)
 
     def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
@@ -148,6 +164,10 @@ class Replica:
         An optimizer with averages of its own (Schedule-Free) is judged by these. With an `average`
         the values are the average's, and those without it are `*_raw`.
         """
+        with self._tally.spent("evaluating"):
+            return self._evaluate(split_name, split)
+
+    def _evaluate(self, split_name: str, split: Split) -> dict[str, float]:
         self.model.eval()
         own = weights_to_evaluate(self.optimizer, self.model, self._batches(), self._context)
         with own:

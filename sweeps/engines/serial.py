@@ -21,6 +21,7 @@ import torch
 from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.replica import Data, Replica, mean
 from sweeps.engines.setting import Setting
+from sweeps.engines.tally import Tally
 from sweeps.tasks.data import Split
 
 _T = TypeVar("_T")
@@ -29,14 +30,25 @@ _T = TypeVar("_T")
 class SerialEngine:
     """Trains one trial after the other with the drop-in optimizers; see `Setting`."""
 
-    def __init__(self, device: str, precision: str, objective: Objective) -> None:
-        self._setting = Setting(device, precision, objective)
-        self._data: Data | None = None
+    def __init__(
+        self,
+        device: str,
+        precision: str,
+        objective: Objective,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._setting = Setting(device, precision, objective, say)
+
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
+        return self._setting.tally
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._setting.warm_up()
         while trials := feed.take(1):
             for trial in trials:
+                self.tally.models = self.tally.lanes = len(trial.seeds)
                 feed.finish([self._train(tasks, trial, feed)])
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
@@ -74,11 +86,7 @@ class SerialEngine:
             )
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
-        """Return the trial's task on the device; its tensors stay there for the next trial."""
-        task = tasks(trial.config.task_args)
-        if self._data is None or self._data.task is not task:
-            self._data = self._setting.open(task)
-        return self._data
+        return self._setting.open(tasks(trial.config.task_args))
 
 
 class _TrialError(Exception):

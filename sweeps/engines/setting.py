@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -12,7 +13,9 @@ from studies.errors import UserError
 from sweeps.engines.allocation import keep_freed_memory
 from sweeps.engines.base import Objective, State, Trial
 from sweeps.engines.replica import Data, Replica
-from sweeps.tasks.data import epoch_seed, open_split, seed_everything
+from sweeps.engines.tally import Tally
+from sweeps.tasks.data import epoch_seed, seed_everything
+from sweeps.tasks.opening import open_split
 from sweeps.tasks.task import Task
 
 
@@ -20,23 +23,45 @@ class Setting:
     """Makes data, models and replicas on a device, the same ones in every engine.
 
     `precision` is `float32`, `float64`, or `bf16`: float32 weights, the forward pass in autocast.
+    `say` gets a line on how a task's datasets and loaders are read.
     """
 
-    def __init__(self, device: str, precision: str, objective: Objective) -> None:
+    def __init__(
+        self,
+        device: str,
+        precision: str,
+        objective: Objective,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.device, self.objective = torch.device(device), objective
+        self._say, self._said = say, set[str]()
+        self._opened: Data | None = None
         self._dtype = torch.float64 if precision == "float64" else torch.float32
         self._autocast = precision == "bf16"
+        self.tally = Tally()
 
     def warm_up(self) -> None:
-        """Do what would be counted as the first trial's: torch's first optimizer imports (0.9 s)."""
+        """Do what is no trial's: torch's first optimizer imports its compiler (0.9 s)."""
         torch.optim.SGD([torch.zeros(1)])
         keep_freed_memory()
 
     def open(self, task: Task) -> Data:
-        """Put a task's data on the device, its floating-point tensors in the precision."""
-        place = partial(open_split, device=self.device, dtype=self._dtype)
+        """Put a task's data on the device, its floating-point tensors in the precision.
+
+        The last task's stay there for the next trial.
+        """
+        if self._opened is not None and self._opened.task is task:
+            return self._opened
+        self._opened = None  # its memory is free for the next
+        notes: list[str] = []
+        place = partial(open_split, device=self.device, dtype=self._dtype, say=notes.append)
+        train, valid = place("train", task.train), place("valid", task.valid)
         test = None if task.test is None else place("test", task.test)
-        return Data(task, place("train", task.train), place("valid", task.valid), test)
+        if (line := "; ".join(notes)) not in {"", *self._said}:
+            self._said.add(line)
+            self._say(line)
+        self._opened = Data(task, train, valid, test)
+        return self._opened
 
     def model(self, data: Data) -> nn.Module:
         """Return a fresh model, of the present random numbers."""
@@ -45,7 +70,7 @@ class Setting:
     def replica(self, data: Data, trial: Trial, seed: int) -> Replica:
         """Return one repeat of a trial before its first epoch."""
         seed_everything(epoch_seed(seed, 0))
-        return Replica(data, trial, seed, self.model(data), self.context, self.objective)
+        return Replica(data, trial, seed, self.model(data), self)
 
     def replicas(self, data: Data, trial: Trial) -> list[Replica]:
         """Return the repeats of a trial, where it starts.

@@ -153,11 +153,9 @@ def _matches(what: str, pattern: str, allowed: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _not_compiled(value: Any) -> Any:
-    if value is True:
-        raise words("compile is true; compiled steps are not there yet: give auto or false")
-    if value not in ("auto", False):
-        raise words(f"compile is {shown(value)}; give auto or false")
+def _auto_or_flag(value: Any) -> Any:
+    if value not in ("auto", True, False):
+        raise words(f"compile is {shown(value)}; give auto, true or false")
     return value
 
 
@@ -265,7 +263,7 @@ class SweepFile(Model):
     ] = "auto"
     lanes: Annotated[int | str, _auto_or_count("lanes")] = "auto"
     precision: Annotated[str, _one_of("precision", ("float32", "float64", "bf16"))] = "float32"
-    compile: Annotated[bool | str, BeforeValidator(_not_compiled)] = "auto"
+    compile: Annotated[bool | str, BeforeValidator(_auto_or_flag)] = "auto"
     workers: Annotated[int | str, _auto_or_count("workers")] = "auto"
     storage: Annotated[str, _text("storage")] = "sqlite:///sweeps.db"
     tracking: Annotated[str, _text("tracking")] = "sqlite:///mlflow.db"

@@ -29,10 +29,14 @@ _T = TypeVar("_T")
 
 TASKS: Mapping[str, str] = MappingProxyType(
     {
+        "char-lm": "sweeps.tasks.text:char_lm",
+        "char-lstm": "sweeps.tasks.text:char_lstm",
+        "cifar10": "sweeps.tasks.images:cifar10",
         "digits-cnn": "sweeps.tasks.builtin:digits_cnn",
         "digits-mlp": "sweeps.tasks.builtin:digits_mlp",
         "exp-curve": "sweeps.tasks.builtin:exp_curve",
         "iris-mlp": "sweeps.tasks.builtin:iris_mlp",
+        "mnist": "sweeps.tasks.images:mnist",
     }
 )
 """Task name -> `module:factory`. To add a task: one factory, one line here."""

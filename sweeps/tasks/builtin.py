@@ -1,4 +1,4 @@
-"""The built-in tasks, on real data that ships with scikit-learn (no download).
+"""The built-in tasks on the real data sets that ship with scikit-learn (no download).
 
 Each split is fixed: the same examples in train, validation and test for every seed and every
 user, stratified by class. Scaling is learned on the training examples alone.
@@ -25,7 +25,7 @@ def iris_mlp(hidden: int = 16, depth: int = 1) -> Task:
     from sklearn.datasets import load_iris
 
     splits = _classification(load_iris())
-    return _classifier(_mlp(4, hidden, 3, depth), splits, epochs=60, batch_size=16)
+    return classifier(_mlp(4, hidden, 3, depth), splits, epochs=60, batch_size=16)
 
 
 def digits_mlp(hidden: int = 64, depth: int = 2) -> Task:
@@ -33,18 +33,18 @@ def digits_mlp(hidden: int = 64, depth: int = 2) -> Task:
     from sklearn.datasets import load_digits
 
     splits = _classification(load_digits())
-    return _classifier(_mlp(64, hidden, 10, depth), splits, epochs=30, batch_size=32)
+    return classifier(_mlp(64, hidden, 10, depth), splits, epochs=30, batch_size=32)
 
 
 def digits_cnn(channels: int = 16) -> Task:
     """The same digits as images, for a small convolutional network with BatchNorm."""
     from sklearn.datasets import load_digits
 
-    from sweeps.tasks.models import DigitsCNN
+    from sweeps.tasks.models import SmallCNN
 
     splits = _classification(load_digits())
     images = {name: (x.view(-1, 1, 8, 8), y) for name, (x, y) in splits.items()}
-    return _classifier(lambda: DigitsCNN(channels), images, epochs=20, batch_size=64)
+    return classifier(lambda: SmallCNN(channels, 8), images, epochs=20, batch_size=64)
 
 
 def exp_curve(hidden: int = 32, depth: int = 2) -> Task:
@@ -91,13 +91,14 @@ def _mlp(inputs: int, hidden: int, outputs: int, depth: int) -> Callable[[], nn.
     return lambda: mlp(inputs, hidden, outputs, depth=depth, activation=nn.ReLU)
 
 
-def _classifier(
+def classifier(
     model: Callable[[], nn.Module],
     splits: Mapping[str, tuple[Tensor, Tensor]],
     *,
     epochs: int,
     batch_size: int,
 ) -> Task:
+    """Return the task of class indices as targets."""
     import torch.nn.functional as F
 
     return Task(

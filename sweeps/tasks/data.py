@@ -56,24 +56,6 @@ class Split(Protocol):
         """Yield every example once, in its own order."""
 
 
-def open_split(name: str, data: Data, device: torch.device, dtype: torch.dtype) -> Split:
-    """Put `data` on `device`, its floating-point tensors in `dtype`.
-
-    Raises:
-        UserError: the data's type is none that a task may have.
-    """
-    if isinstance(data, tuple):
-        return TensorSplit(tuple(_place(tensor, device, dtype) for tensor in data))
-    if isinstance(data, DataLoader):
-        return LoaderSplit(name, data, device, dtype)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return DatasetSplit(data, device, dtype)
-    raise UserError(
-        f"Task: {name} must be a tuple of tensors, a map-style dataset or a DataLoader, got "
-        f"{type(data).__name__}"
-    )
-
-
 def loader_batch_size(data: Data) -> int | None:
     """Return the batch size of a DataLoader, None for data that is batched here."""
     if not isinstance(data, DataLoader):
@@ -97,15 +79,19 @@ class TensorSplit:
         return _full_batches(self._n, batch_size)
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for index in self.order(batch_size, seed):
-            yield self.batch(index)
+        for block in self.order(batch_size, seed):
+            for index in block:
+                yield self.batch(index)
 
-    def order(self, batch_size: int, seed: int) -> Tensor:
-        """Return the examples of an epoch's batches, `[steps, batch_size]`."""
+    def order(self, batch_size: int, seed: int) -> list[Tensor]:
+        """Return the examples of an epoch's batches, those of one size together, `[steps, B]`."""
         steps = self.steps(batch_size)
-        order = torch.randperm(self._n, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(self._n, generator=self._generator(seed))
         order = order[: steps * batch_size].to(self.tensors[0].device)
-        return order.view(steps, batch_size)
+        return [order.view(steps, batch_size)]
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples at `index`, of any shape."""
@@ -159,14 +145,19 @@ class LoaderSplit:
         return self._steps
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
-        for owner in (self._loader, self._loader.sampler):
-            generator = getattr(owner, "generator", None)
-            if generator is not None:
-                generator.manual_seed(seed)
+        reseed(self._loader, seed)
         yield from _placed(self._loader, self._device, self._dtype)
 
     def ordered(self) -> Iterator[Batch]:
         yield from _placed(self._loader, self._device, self._dtype)
+
+
+def reseed(loader: DataLoader[Any], seed: int) -> None:
+    """Seed the generators that a loader and its sampler have of their own."""
+    for owner in (loader, loader.sampler):
+        generator = getattr(owner, "generator", None)
+        if generator is not None:
+            generator.manual_seed(seed)
 
 
 def _full_batches(n: int, batch_size: int) -> int:
@@ -180,7 +171,7 @@ def _full_batches(n: int, batch_size: int) -> int:
 
 def _placed(loader: DataLoader[Any], device: torch.device, dtype: torch.dtype) -> Iterator[Batch]:
     for parts in loader:
-        yield _batch([_place(tensor, device, dtype) for tensor in parts])
+        yield _batch([place(tensor, device, dtype) for tensor in parts])
 
 
 def _batch(parts: Any) -> Batch:
@@ -188,5 +179,6 @@ def _batch(parts: Any) -> Batch:
     return tuple(inputs), target
 
 
-def _place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def place(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the device, in `dtype` where it is floating-point."""
     return tensor.to(device, dtype if tensor.is_floating_point() else None)

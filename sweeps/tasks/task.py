@@ -73,12 +73,12 @@ def _check_lengths(name: str, data: Data | None) -> None:
 def _is_classification(data: Data) -> bool:
     """Whether the targets are class indices: whole numbers, one an example."""
     import torch
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, IterableDataset
 
     if isinstance(data, tuple):
         return not data[-1].is_floating_point() and data[-1].ndim == 1
     examples = data.dataset if isinstance(data, DataLoader) else data
-    if not hasattr(examples, "__getitem__"):
-        return False
+    if isinstance(examples, IterableDataset) or not hasattr(examples, "__getitem__"):
+        return False  # what a stream gives first is left to training
     target = torch.as_tensor(examples[0][-1])
     return not target.is_floating_point() and target.ndim == 0

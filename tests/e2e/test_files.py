@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from image_folders import write_cifar10, write_mnist
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -70,6 +71,8 @@ def test_every_example_runs(sweeps: Callable[..., Any], tmp_path: Path, path: Pa
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
+    write_mnist(tmp_path / "data" / "mnist")
+    write_cifar10(tmp_path / "data" / "cifar-10-batches-bin")
     lines = path.read_text().splitlines()
     kept = [line for line in lines if not line.startswith(("run_cap:", "epochs:"))]
     (tmp_path / path.name).write_text("\n".join([*kept, "run_cap: 2", "epochs: 2", ""]))
@@ -78,6 +81,15 @@ def test_every_example_runs(sweeps: Callable[..., Any], tmp_path: Path, path: Pa
     done = sweeps("run", path.name, "--tracking", "none", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["ended"] == "all 2 trials have run"
+
+
+def test_an_example_without_its_files_says_which_and_where(sweeps: Callable[..., Any]) -> None:
+    for name, file in (("mnist", "train-images-idx3-ubyte"), ("cifar10", "data_batch_1.bin")):
+        done = sweeps("run", str(EXAMPLES / f"{name}.yaml"), "--tracking", "none")
+        assert done.code == 2
+        assert f"has no {file}" in done.err
+        assert "from the folder that task_args gives (folder: " in done.err
+        assert "Traceback" not in done.err
 
 
 def test_the_example_task_is_at_most_ten_lines() -> None:

@@ -1,22 +1,19 @@
 """Each lane's own training batches, side by side: inputs and target `[K, B, ...]`.
 
-A lane's order depends on its trial's seed and epoch only. Tensors on the device are gathered for
-all lanes at once; of a dataset or a loader each lane draws its own batches, with the random numbers
-that it would draw alone.
+A lane's order depends on its trial's seed and epoch only. Tensors on the device, also those of a
+dataset or a loader that was read once, are gathered for all lanes at once; of what is read anew
+each lane draws its own batches, with the random numbers that it would draw alone.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sweeps.tasks.data import Batch, Split, TensorSplit, seed_everything
+from sweeps.tasks.data import Batch, Split, TensorSplit
+from sweeps.tasks.randomness import Randomness, kept
 
 Parts = tuple[Tensor, ...]
 """The examples' places [K, B] and all data, or inputs and target [K, B, ...]; see `Gather`."""
@@ -33,9 +30,9 @@ def side_by_side(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterato
 def in_parts(split: Split, batch_size: int, seeds: Sequence[int]) -> tuple[Gather, Iterator[Parts]]:
     """Return what makes the batches, and what it makes them of, step by step."""
     if isinstance(split, TensorSplit):
-        data = split.tensors
-        orders = torch.stack([split.order(batch_size, seed) for seed in seeds], dim=1)
-        return _picked, ((index, *data) for index in orders)
+        orders = [split.order(batch_size, seed) for seed in seeds]
+        blocks = (torch.stack(lanes, dim=1) for lanes in zip(*orders, strict=True))  # [S, K, B]
+        return _picked, ((index, *split.tensors) for block in blocks for index in block)
     drawn = _drawn(split, batch_size, seeds)
     return _given, ((*inputs, target) for inputs, target in drawn)
 
@@ -50,7 +47,7 @@ def _given(*batch: Tensor) -> Batch:
 
 
 def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
-    lanes = [_Lane(split.shuffled(batch_size, seed), _Randomness.of(seed)) for seed in seeds]
+    lanes = [_Lane(split.shuffled(batch_size, seed), Randomness.of(seed)) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]
         inputs = zip(*(own for own, _ in batches), strict=True)
@@ -60,43 +57,16 @@ def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batc
         )
 
 
-@dataclass(frozen=True)
-class _Randomness:
-    """The state of every generator that a loader or an augmentation may draw from."""
-
-    torch: Tensor
-    python: Any
-    numpy: Any
-
-    @classmethod
-    def now(cls) -> _Randomness:
-        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state())
-
-    @classmethod
-    def of(cls, seed: int) -> _Randomness:
-        before = cls.now()
-        seed_everything(seed)
-        made = cls.now()
-        before.set()
-        return made
-
-    def set(self) -> None:
-        torch.set_rng_state(self.torch)
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-
-
 class _Lane:
     """One lane's batches, drawn with its own random numbers."""
 
-    def __init__(self, batches: Iterator[Batch], randomness: _Randomness) -> None:
+    def __init__(self, batches: Iterator[Batch], randomness: Randomness) -> None:
         self._batches, self._randomness = batches, randomness
 
     def next(self) -> Batch:
-        before = _Randomness.now()
-        self._randomness.set()
-        try:
-            return next(self._batches)
-        finally:
-            self._randomness = _Randomness.now()
-            before.set()
+        with kept():
+            self._randomness.set()
+            try:
+                return next(self._batches)
+            finally:
+                self._randomness = Randomness.now()

@@ -1,9 +1,10 @@
-"""`LanesEngine`: up to K models train at once; a trial that ends leaves its lanes to the next.
+"""`LanesEngine`: many models train at once; a trial that ends leaves its lanes to the next.
 
-Trials that share a model, its data and the batch size train as one program (`Group`). What cannot
-be stacked (an optimizer of another library, a model that `torch.vmap` refuses) trains beside them,
-one model after the other, as the serial engine does it. A program that fails is taken apart: its
-trials train this epoch one by one, from where they were, so that only the one at fault ends.
+Trials that share a model, its data and the batch size (`Cohort`) train as one program (`Group`).
+What cannot be stacked (an optimizer of another library, a model that `torch.vmap` refuses) trains
+beside them, one model after the other, as the serial engine does it. A program that fails is taken
+apart: its trials train this epoch one by one, from where they were, so that only the one at fault
+ends.
 """
 
 from __future__ import annotations
@@ -13,20 +14,29 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from optimizers import RULES
-from sweeps.engines.base import Feed, Objective, Outcome, Point, State, Tasks, Trial
-from sweeps.engines.lanes.fusing import Fusing, try_fusing
+import torch
+
+from sweeps.device import name_of
+from sweeps.engines.base import Feed, Notes, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.lanes.cohort import Cohort
 from sweeps.engines.lanes.group import Group
+from sweeps.engines.lanes.ladder import Ladder, asked_for
+from sweeps.engines.lanes.memory import is_out_of_memory
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
-from sweeps.engines.replica import Data, Replica, mean
+from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
+from sweeps.engines.tally import Tally
+
+_MOST = {"cpu": 64, "cuda": 256}
+"""The most lanes to find out about: a processor's caches are full long before."""
 
 
 class LanesEngine:
-    """Trains up to `lanes` models at once; see `Setting`.
+    """Trains up to `lanes` models at once (None: as many as pay on the device); see `Setting`.
 
-    `say` gets a line when trials cannot be stacked.
+    `say` gets a line when trials cannot be stacked, and on how a task's data is read. `notes` keeps
+    what was found out about lanes; `compiling` is "auto", True or False.
     """
 
     def __init__(
@@ -34,32 +44,50 @@ class LanesEngine:
         device: str,
         precision: str,
         objective: Objective,
-        lanes: int,
+        lanes: int | None,
         say: Callable[[str], None] = lambda _: None,
+        *,
+        compiling: bool | str = "auto",
+        notes: Notes | None = None,
     ) -> None:
-        self._setting = Setting(device, precision, objective)
-        self._lanes, self._say = lanes, say
-        self._groups: dict[str, Group] = {}
-        self._programs = Programs(__import__("os").environ.get("CC_", "auto") == "1" or "auto", lambda: 0.0, say)
-        self._fusings: dict[str, Fusing] = {}
-        self._runs: list[Run] = []
+        self._setting = Setting(device, precision, objective, say)
+        self._lanes, self._say, self._compiling = lanes, say, compiling
+        self._notes: Notes = {} if notes is None else notes
+        self._hardware = f"{name_of(device)}, {torch.get_num_threads()} threads, {precision}"
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._setting.warm_up()
-        self._runs, self._groups = [], {}  # what was interrupted is not gone on with
+        # What was interrupted is not gone on with.
+        self._runs: list[Run] = []
+        self._cohorts: dict[str, Cohort] = {}
+        self._began, self._ended = time.perf_counter(), 0
+        self._outlook = feed.outlook
+        self._programs = Programs(self._compiling, self._seconds_left, self._say)
         while True:
             self._refill(tasks, feed)
             if not self._runs:
                 return
             self._train(feed)
 
+    @property
+    def tally(self) -> Tally:
+        """What it has done so far."""
+        return self._setting.tally
+
+    def _seconds_left(self) -> float:
+        """Return for how long this engine goes on to train, as it looks now."""
+        outlook = self._outlook()
+        begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
+        seconds = (time.perf_counter() - self._began) / max(self._ended + begun, 1e-9)
+        return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * seconds)
+
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
-        """Take trials for the lanes that nobody has; the first one says how many a trial needs."""
-        while True:
-            known = bool(self._runs)
-            room = self._lanes - sum(len(run.trial.seeds) for run in self._runs)
-            wanted = room // len(self._runs[0].trial.seeds) if known else 1
+        """Take trials for the lanes that nobody has; the first one says how many there are."""
+        more = True
+        while more:
+            wanted = self._room()
             taken = feed.take(wanted) if wanted > 0 else []
+            more = len(taken) == wanted > 0
             for trial in taken:
                 run = Run(trial, self._setting.device)
                 try:
@@ -68,47 +96,43 @@ class LanesEngine:
                     feed.finish([run.fails(error)])
                 else:
                     self._runs.append(run)
-            if known or not taken:
-                return
+        for cohort in self._cohorts.values():
+            runs = [run for run in self._runs if run.cohort is cohort]
+            cohort.seat(runs, fewer=self._room() > 0)
+        alone = sum(len(run.replicas) for run in self._runs)
+        lanes = sum(group.size for each in self._cohorts.values() for group in each.groups)
+        models = sum(len(run.trial.seeds) for run in self._runs)
+        self.tally.models, self.tally.lanes = models, lanes + alone
+
+    def _room(self) -> int:
+        """How many trials more may train now."""
+        if not self._runs:
+            return 1
+        most = max(run.cohort.ladder.most for run in self._runs)
+        used = sum(len(run.trial.seeds) for run in self._runs)
+        return max(most - used, 0) // len(self._runs[0].trial.seeds)
 
     def _begin(self, run: Run, tasks: Tasks) -> None:
-        trial = run.trial
+        trial, config = run.trial, run.trial.config
         run.data = self._open(tasks, trial)
         run.replicas = self._setting.replicas(run.data, trial)
-        self._seat(run)
-
-    def _seat(self, run: Run) -> None:
-        """Give a run lanes of its group, where it can have them."""
-        config, data = run.trial.config, run.data
-        if config.optimizer not in RULES:
-            return
         key = json.dumps([config.task_args, config.batch_size], sort_keys=True)
-        if key not in self._fusings:
-            batch = next(iter(data.train.shuffled(config.batch_size, 0)))
-            make = partial(self._setting.model, data)
-            self._fusings[key] = try_fusing(make, batch, data.task.loss, self._setting.context)
-            if reason := self._fusings[key].reason:
-                self._say(f"trials of this model train one by one: {reason}")
-        fusing = self._fusings[key]
-        if fusing.reason:
-            return
-        if key not in self._groups:
-            self._groups[key] = Group(
-                data,
-                config.batch_size,
-                self._lanes,
-                self._setting,
-                fusing.untrained,
-                self._programs,
-                key,
-            )
-        group = self._groups[key]
-        if len(group.free) < len(run.replicas):
-            return
-        run.group, run.lanes = group, group.free[: len(run.replicas)]
-        for lane, replica in zip(run.lanes, run.replicas, strict=True):
-            group.seat(lane, config, replica)
-        run.replicas = []
+        if key not in self._cohorts:
+            self._cohorts[key] = Cohort(key, self._setting, self._programs, self._climb, self._say)
+        run.cohort = self._cohorts[key]
+        run.cohort.take_up(run)
+
+    def _climb(self, cohort: Cohort, run: Run) -> Ladder:
+        """Return the ladder of a cohort: the one that was asked for, known, or found out now."""
+        if self._lanes is not None:
+            return asked_for(self._lanes)
+        most = min(_MOST[self._setting.device.type], self._outlook().at_once)
+        key = f"{self._hardware}: {cohort.key}"
+        known = self._notes.get(key)
+        if known is None:
+            known = cohort.probe(run, _MOST[self._setting.device.type]).as_json()
+            self._notes[key] = known
+        return Ladder.from_json(known).up_to(max(int(most), 1))
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; those in use stay there."""
@@ -121,8 +145,11 @@ class LanesEngine:
     def _train(self, feed: Feed) -> None:
         """Train every run one epoch, report, and end those that are at their end."""
         ended: list[Outcome] = []
-        for group in list(self._groups.values()):
-            self._together([run for run in self._runs if run.group is group], group)
+        for cohort in self._cohorts.values():
+            trained: list[Group] = []
+            while waiting := [group for group in cohort.groups if group not in trained]:
+                trained.append(waiting[0])
+                self._together(cohort, waiting[0])
         for run in [run for run in self._runs if run.group is None and not run.measured]:
             try:
                 run.alone()
@@ -155,35 +182,30 @@ class LanesEngine:
                     found[id(group)] = group.evaluate("test", test)
                 return mean([found[id(group)][lane] for lane in run.lanes])
             except Exception:  # of which lane shows when each is evaluated by itself
-                replicas = self._states(run)
+                replicas = run.cohort.states(run)
         return mean([replica.evaluate("test", test) for replica in replicas])
 
-    def _together(self, runs: list[Run], group: Group) -> None:
-        """Train a group's runs; if the program fails, take it apart, where the epoch began."""
-        if not runs:
-            return
+    def _together(self, cohort: Cohort, group: Group) -> None:
+        """Train a group's runs; if the program fails, go on otherwise, where the epoch began."""
+        runs = [run for run in self._runs if run.group is group]
         restore = group.keep()
         began = time.perf_counter()
         try:
             found = group.epoch()
         except Exception as error:
-            self._say(f"{len(runs)} trials go on one by one: {type(error).__name__}: {error}")
             restore()
-            for run in runs:
-                run.unseat(self._states(run))
+            first = str(error).strip().partition("\n")[0][:200]
+            if is_out_of_memory(error) and group.size > 1:
+                self._say(f"{group.size} lanes need more memory than there is: {first}")
+                cohort.halve(group, runs)
+                return
+            self._say(f"{len(runs)} trials go on one by one: {type(error).__name__}: {first}")
+            cohort.take_apart(group, runs)
             return
         seconds = time.perf_counter() - began
         for run in runs:
             run.took(seconds, share=1 / len(runs))
             run.measured = [found[lane] for lane in run.lanes]
-
-    def _states(self, run: Run) -> list[Replica]:
-        """Return a seated run's models as replicas of their own."""
-        assert run.group is not None
-        made = [self._setting.replica(run.data, run.trial, seed) for seed in run.trial.seeds]
-        for lane, replica in zip(run.lanes, made, strict=True):
-            run.group.fill(lane, replica)
-        return made
 
     def _point(self, run: Run) -> Point:
         values = run.values()
@@ -193,7 +215,7 @@ class LanesEngine:
         return Point(run.trial.number, run.epoch, values, run.seconds, diverged, state)
 
     def _state(self, run: Run) -> State:
-        replicas = run.replicas or self._states(run)
+        replicas = run.replicas or run.cohort.states(run)
         return run.state([replica.state() for replica in replicas])
 
     def _leave(self, numbers: set[int]) -> None:
@@ -201,5 +223,4 @@ class LanesEngine:
             if run.trial.number in numbers:
                 run.unseat([])
         self._runs = [run for run in self._runs if run.trial.number not in numbers]
-        used = {id(run.group) for run in self._runs}
-        self._groups = {key: group for key, group in self._groups.items() if id(group) in used}
+        self._ended += len(numbers)

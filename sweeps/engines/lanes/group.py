@@ -67,7 +67,7 @@ class Group:
         key: str,
     ) -> None:
         self._data, self._batch_size, self._objective = data, batch_size, setting.objective
-        self._steps = data.train.steps(batch_size)
+        self._steps, self._tally = data.train.steps(batch_size), setting.tally
         like = setting.model(data)
         self._stack = Stack(like, lanes, untrained=untrained, context=setting.context)
         self._seats: list[Seat | None] = [None] * lanes
@@ -76,6 +76,11 @@ class Group:
         functions = {"loss": data.task.loss, **data.task.metrics}
         self._stepper = Stepper(self._stack, data.task, data.train, batch_size, programs, key)
         self._judge = Judge(self._stack, functions, self._last_batches)
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self._seats)
 
     @property
     def free(self) -> list[int]:
@@ -87,8 +92,10 @@ class Group:
         rule, hypers = rule_of(config)
         stack, lanes, total = self._stack, len(self._seats), self._steps * config.epochs
         if self._optimizer is None:
-            first = {name: torch.full((lanes,), x) for name, x in hypers.items()}
-            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, compile=True)
+            first = {
+                name: torch.full((lanes,), x, dtype=torch.float64) for name, x in hypers.items()
+            }
+            self._optimizer = LaneOptimizer(rule, stack.flat, stack.shapes, first, whole=True)
         self._optimizer.reset(lane, hypers, rule)
         if len(self._optimizer.rows) > MOST_TOGETHER or not can_tabulate(self._optimizer):
             self._optimizer.part()
@@ -165,7 +172,9 @@ class Group:
                 seat.epoch += 1
         seeds = self._seeds()
         seed_everything(seeds[0])
-        losses, metrics = self._train(seeds)
+        with self._tally.spent("training"):
+            losses, metrics = self._train(seeds)
+        self._tally.trained(self.size - len(self.free), self._steps, self._batch_size)
         values = self.evaluate("valid", self._data.valid)
         found = {}
         for lane, seat in enumerate(self._seats):
@@ -184,7 +193,8 @@ class Group:
     def evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
         """Return each lane's loss and metrics over a whole split."""
         assert self._optimizer is not None
-        values = self._judge.evaluate(name, split, self._optimizer, self._averages)
+        with self._tally.spent("evaluating"):
+            values = self._judge.evaluate(name, split, self._optimizer, self._averages)
         columns = {n: value.tolist() for n, value in values.items()}
         found = []
         for lane, seat in enumerate(self._seats):
@@ -227,23 +237,38 @@ class Group:
 
     def _train(self, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K]."""
+        losses = []
+        sums: dict[str, Tensor] = {}
+        for loss, metrics in self._updates(seeds, traced=True):
+            losses.append(loss)
+            sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        means = {name: total / len(losses) for name, total in sums.items()}
+        return torch.stack(losses).double(), means
+
+    def steps(self, *, traced: bool) -> Iterator[object]:
+        """Take steps to see how long they last; the lanes are of no use afterwards."""
+        for seat in self._seats:
+            if seat is not None:
+                seat.epoch += 1
+        return self._updates(self._seeds(), traced=traced)
+
+    def _updates(
+        self, seeds: Sequence[int], *, traced: bool
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Take an epoch's steps; each one's losses and metrics, [K]."""
         stack, optimizer = self._stack, self._optimizer
         assert optimizer is not None
         factors, momenta, active = self._tables()
         moved = self._moved(momenta)
-        tables = Tables(optimizer, factors, moved) if can_tabulate(optimizer) else None
-        losses = []
-        sums: dict[str, Tensor] = {}
-        for step, (loss, metrics, grad) in enumerate(self._stepper.epoch(seeds, tables)):
-            losses.append(loss)
-            sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        tables = Tables(optimizer, factors, moved) if traced and can_tabulate(optimizer) else None
+        steps = self._stepper.epoch(seeds, tables, traced=traced)
+        for step, (loss, metrics, grad) in enumerate(steps):
             if grad is not None:
                 optimizer.hypers |= {name: column[step] for name, column in moved.items()}
                 optimizer.step(grad, factors[step], active=active)
             if self._averages is not None:
                 self._averages.update(stack.flat, active)
-        means = {name: total / len(losses) for name, total in sums.items()}
-        return torch.stack(losses).double(), means
+            yield loss, metrics
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Factor and momentum [S, K], and which lanes are in use, [K]; None: all."""

@@ -27,6 +27,7 @@ class Programs:
     ) -> None:
         self._compiling, self._left, self._say = compiling, left, say
         self._made: dict[Hashable, Program | None] = {}
+        self._cost = _COMPILATION_SECONDS  # of a compilation, as the last one had it
 
     def get(self, key: Hashable, make: Callable[[], Program]) -> Program | None:
         """Return the program of this key; None where its step cannot be traced."""
@@ -53,10 +54,8 @@ class Programs:
             self._say(f"steps are not compiled: {type(error).__name__}: {first}")
             self._compiling = False
         else:
-            self._say(f"compiled a step in {time.perf_counter() - began:.1f} s")
+            self._cost = time.perf_counter() - began
 
     def _pays(self, program: Program) -> bool:
         """Has it taken so long that compiling costs little beside, and is enough left?"""
-        if program.seconds < _COMPILATION_SECONDS / 4:
-            return False
-        return self._left() * _SAVED > _COMPILATION_SECONDS
+        return program.seconds > self._cost / 4 and self._left() * _SAVED > self._cost

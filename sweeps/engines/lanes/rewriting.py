@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx
 
@@ -18,7 +20,8 @@ def turn_products(module: fx.GraphModule) -> None:
     to put that beside the others each number would be fetched from another row.
     """
     graph = module.graph
-    for node in list(graph.nodes):
+    nodes: list[Any] = list(graph.nodes)
+    for node in nodes:
         if not _is_transpose(node):
             continue
         product = _without_views(node.args[0])
@@ -36,7 +39,7 @@ def turn_products(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def _is_transpose(node: fx.Node) -> bool:
+def _is_transpose(node: Any) -> bool:
     if node.target not in (_TRANSPOSE, _PERMUTE) or node.meta["val"].dim() != 3:
         return False
     if node.target is _TRANSPOSE:
@@ -44,7 +47,7 @@ def _is_transpose(node: fx.Node) -> bool:
     return [int(axis) % 3 for axis in node.args[1]] == [0, 2, 1]
 
 
-def _without_views(node: fx.Node) -> fx.Node:
+def _without_views(node: Any) -> Any:
     """Return what the node is a view of, as far as its shape is the same."""
     while node.target in _VIEWS and node.meta["val"].shape == node.args[0].meta["val"].shape:
         node = node.args[0]

@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from optimizers import RULES
 from sweeps.engines.base import Ending, Outcome, State, Trial
 from sweeps.engines.lanes.group import Group, Measured
 from sweeps.engines.replica import Data, Replica, mean
+
+if TYPE_CHECKING:
+    from sweeps.engines.lanes.cohort import Cohort
 
 
 class Run:
     """A trial in training: `lanes` of `group`, or `replicas` of its own."""
 
     data: Data
+    cohort: Cohort
 
     def __init__(self, trial: Trial, device: torch.device) -> None:
         self.trial, self._device = trial, device
@@ -25,6 +30,7 @@ class Run:
         self.group: Group | None = None
         self.lanes: list[int] = []
         self.measured: list[Measured] = []  # of the present epoch, one a repeat
+        self.may_fuse = trial.config.optimizer in RULES
         start = trial.start
         self.epoch = start.epoch if start else 0
         self.seconds = start.seconds if start else 0.0
@@ -63,6 +69,10 @@ class Run:
         if self.epoch == self.trial.config.epochs:
             return [self._outcome(Ending.TRAINED, test=tested())]
         return [self._outcome(Ending.STOPPED)] if stop else []
+
+    def sit(self, group: Group, lanes: list[int]) -> None:
+        """Go on in these lanes."""
+        self.group, self.lanes, self.replicas = group, lanes, []
 
     def unseat(self, replicas: list[Replica]) -> None:
         """Leave the lanes; go on with these replicas."""

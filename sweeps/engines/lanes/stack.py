@@ -9,8 +9,9 @@ The model is called once for all lanes, by `torch.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ class Stack:
     ) -> None:
         self._model, self._context = model, context
         self._untrained = untrained
+        self._places = _places(model)
         self._single: set[str] = set()  # functions that vmap cannot call
         self._trained = {n: p for n, p in model.named_parameters() if n not in untrained}
         self.shapes = [tuple(p.shape) for p in self._trained.values()]
@@ -92,7 +94,7 @@ class Stack:
         """
 
         def call(own: Named, kept: Named, x: Inputs, y: Tensor) -> Any:
-            output = functional_call(self._model, (own, kept), x)
+            output = self._output(own, kept, x)
             return output, loss(output, y)
 
         self._model.train()
@@ -154,18 +156,18 @@ class Stack:
         ]
 
     def _output(self, own: Named, held: Named, x: Inputs) -> Any:
-        return functional_call(self._model, (own, held), x)
+        # Each place once: of a module that has two names, torch puts back the wrong one.
+        tensors = {**own, **held}
+        placed = {place: tensors[name] for place, name in self._places.items()}
+        return functional_call(self._model, placed, x, tie_weights=False)
 
     def _each(
         self, call: Callable[..., Any], flat: Tensor, held: Named, *batch: Any, apart: bool
     ) -> Any:
-        """Return `call` of each lane's weights, buffers and batch, stacked.
-
-        Of the kernels for attention, vmap batches the plain one.
-        """
+        """Return `call` of each lane's weights, buffers and batch, stacked."""
         params = dict(zip(self._trained, cut(flat, self.shapes), strict=True))
         dims = (0, 0, *[0 if apart else None for _ in batch])
-        with self._context(), sdpa_kernel(SDPBackend.MATH):
+        with self._context(), _plain_attention():
             return torch.vmap(call, in_dims=dims, randomness="different")(params, held, *batch)
 
     def _judged(
@@ -187,6 +189,30 @@ class Stack:
     def _rest(self, model: nn.Module) -> dict[str, Tensor]:
         frozen = {n: p.detach() for n, p in model.named_parameters() if n in self._untrained}
         return {**frozen, **dict(model.named_buffers())}
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Return where each tensor is used: every module's place once -> the tensor's first name."""
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    names = {id(tensor): name for name, tensor in tensors}
+    return {
+        f"{prefix}.{attribute}" if prefix else attribute: names[id(tensor)]
+        for prefix, module in model.named_modules()
+        for attribute, tensor in chain(module._parameters.items(), module._buffers.items())
+        if tensor is not None
+    }
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Within: attention by those kernels that vmap batches."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _at(lane: int) -> Callable[[Tensor], Tensor]:

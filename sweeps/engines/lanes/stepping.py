@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 
 from torch import Tensor
 
@@ -29,24 +29,31 @@ class Stepper:
         self._stack, self._task, self._train = stack, task, train
         self._batch_size, self._programs, self._key = batch_size, programs, key
 
-    def epoch(self, seeds: Sequence[int], tables: Tables | None) -> Iterator[Step]:
+    def epoch(self, seeds: Sequence[int], tables: Tables | None, *, traced: bool) -> Iterator[Step]:
         """Take an epoch's steps, the lanes' batches in the order of their seeds.
 
-        A program makes the updates of `tables`, and counts them at the end.
+        A program makes the updates of `tables`, and counts them at the end. Where the step is not
+        to be `traced`, or cannot be, the model is called each time.
         """
         gather, parts = in_parts(self._train, self._batch_size, seeds)
         first = next(parts)
-        program = self._program(gather, first, tables)
         parts = chain([first], parts)
-        if program is None:
+        if not traced or self._program(gather, first, tables) is None:
             yield from self._called(gather, parts)
             return
-        feeding = Feeding(self._stack, tables)
-        self._programs.prepare(program, feeding(0, first))
-        began = time.perf_counter()
-        for step, each in enumerate(parts):
-            yield program(feeding(step, each))
-        program.seconds += time.perf_counter() - began
+        feeding, step = Feeding(self._stack, tables), 0
+        # A loader's last batch may be smaller: another program.
+        for _, alike in groupby(parts, key=lambda each: each[0].shape):
+            head = next(alike)
+            program = self._program(gather, head, tables)
+            if program is None:
+                raise RuntimeError("a step on a smaller batch cannot be traced")
+            self._programs.prepare(program, feeding(step, head))
+            began = time.perf_counter()
+            for each in chain([head], alike):
+                yield program(feeding(step, each))
+                step += 1
+            program.seconds += time.perf_counter() - began
         if tables is not None:
             tables.count()
 

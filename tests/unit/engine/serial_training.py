@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeps import Task
 from sweeps.config import Config
-from sweeps.engines.base import Objective, Outcome, Point, Trial
+from sweeps.engines.base import Objective, Outcome, Outlook, Point, Trial
 from sweeps.engines.serial import SerialEngine
 from sweeps.tasks import load_factory
 
@@ -20,6 +20,9 @@ class ListFeed:
         self.stop_at = stop_at
         self.points: list[Point] = []
         self.outcomes: list[Outcome] = []
+
+    def outlook(self) -> Outlook:
+        return Outlook(trials=len(self.waiting), at_once=len(self.waiting))
 
     def take(self, n: int) -> list[Trial]:
         taken, self.waiting = self.waiting[:n], self.waiting[n:]

@@ -18,7 +18,8 @@ from optimizers import RULES, LaneOptimizer
 from optimizers.lanes import cut
 from optimizers.rule import Rule
 from sweeps.tasks import load_factory
-from sweeps.tasks.data import Batch, Split, epoch_seed, open_split, seed_everything
+from sweeps.tasks.data import Batch, Split, epoch_seed, seed_everything
+from sweeps.tasks.opening import open_split
 from sweeps.tasks.task import Task
 
 

@@ -152,9 +152,9 @@ not_a_function = 3
         (
             "task: digits-mpl\n",
             [
-                "1: task 'digits-mpl' is unknown; did you mean 'digits-mlp'? Built in: digits-cnn,"
-                " digits-mlp, exp-curve, iris-mlp. Your own: 'package.module:factory' or"
-                " 'path/to/file.py:factory'"
+                "1: task 'digits-mpl' is unknown; did you mean 'digits-mlp'? Built in: char-lm,"
+                " char-lstm, cifar10, digits-cnn, digits-mlp, exp-curve, iris-mlp, mnist. Your own:"
+                " 'package.module:factory' or 'path/to/file.py:factory'"
             ],
         ),
         (

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from studies import UserError
 from sweeps import Task
-from sweeps.tasks.data import DatasetSplit, LoaderSplit, TensorSplit, accuracy, open_split
+from sweeps.tasks.data import accuracy
+from sweeps.tasks.opening import open_split
 
 X = torch.arange(12.0).view(6, 2)
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -67,29 +68,22 @@ def test_what_a_task_refuses(changes: dict[str, Any], expected: str) -> None:
         task(**changes)
 
 
-def test_each_kind_of_data_has_its_split() -> None:
-    dataset = TensorDataset(X, CLASSES)
-    kinds = [(X, CLASSES), dataset, DataLoader(dataset, 2)]
-    splits = [open_split("train", data, CPU, torch.float64) for data in kinds]
-    assert [type(split) for split in splits] == [TensorSplit, DatasetSplit, LoaderSplit]
-    assert [split.steps(4) for split in splits] == [1, 1, 3]
-    for split in splits:
-        batches = list(split.ordered())
-        inputs = torch.cat([batch[0][0] for batch in batches])
-        assert inputs.dtype == torch.float64
-        assert torch.equal(inputs, X.double())
-        assert torch.cat([target for _, target in batches]).dtype == torch.int64
-
-
 def test_data_of_no_known_kind_is_refused() -> None:
     with pytest.raises(UserError, match=r"train must be a tuple of tensors.*got list_iterator"):
         open_split("train", iter([1]), CPU, torch.float32)  # type: ignore[arg-type]
 
 
-def test_a_loader_without_a_length_is_refused() -> None:
-    class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
-        def __iter__(self) -> Any:
-            return iter([(X[0], CLASSES[0])])
+class Stream(IterableDataset[tuple[torch.Tensor, ...]]):
+    def __iter__(self) -> Any:
+        return iter([(X[0], CLASSES[0])])
 
+
+def test_a_loader_without_a_length_is_refused() -> None:
     with pytest.raises(UserError, match="train is a DataLoader without a length"):
         open_split("train", DataLoader(Stream(), 1), CPU, torch.float32)
+
+
+def test_a_stream_must_come_in_a_loader() -> None:
+    assert task(train=DataLoader(Stream(), 1)).metrics == {}
+    with pytest.raises(UserError, match="map-style dataset or a DataLoader, got Stream"):
+        open_split("train", Stream(), CPU, torch.float32)

@@ -1,0 +1,134 @@
+"""`Cohort`: the runs that share a model, its data and the batch size, and the groups they train in.
+
+Which groups, and with how many lanes each, follows from how many runs there are: the ladder says
+which number is the cheapest. A run moves between groups, and out of them, with all of its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from optimizers import RULES
+from sweeps.engines.lanes.fusing import Fusing, try_fusing
+from sweeps.engines.lanes.group import Group
+from sweeps.engines.lanes.ladder import ALONE, Ladder
+from sweeps.engines.lanes.probing import probe
+from sweeps.engines.lanes.programs import Programs
+from sweeps.engines.lanes.run import Run
+from sweeps.engines.replica import Data, Replica
+from sweeps.engines.setting import Setting
+
+
+class Cohort:
+    """The runs of one `key`; `climb` gives the ladder of a first run, once it is known to fuse."""
+
+    def __init__(
+        self,
+        key: str,
+        setting: Setting,
+        programs: Programs,
+        climb: Callable[[Cohort, Run], Ladder],
+        say: Callable[[str], None],
+    ) -> None:
+        self.key, self._setting, self._programs = key, setting, programs
+        self._climb, self._say = climb, say
+        self._fusing: Fusing | None = None
+        self.ladder = Ladder({}, 1.0)
+        self.groups: list[Group] = []
+
+    def take_up(self, run: Run) -> None:
+        """Look at the first run: do such models fuse, and with how many lanes?"""
+        if self._fusing is not None or run.trial.config.optimizer not in RULES:
+            return
+        batch = next(iter(run.data.train.shuffled(run.trial.config.batch_size, 0)))
+        make = partial(self._setting.model, run.data)
+        self._fusing = try_fusing(make, batch, run.data.task.loss, self._setting.context)
+        if self._fusing.reason:
+            self._say(f"trials of this model train one by one: {self._fusing.reason}")
+        else:
+            self.ladder = self._climb(self, run)
+
+    def group(self, data: Data, batch_size: int, lanes: int) -> Group:
+        """Make a group with free lanes."""
+        assert self._fusing is not None
+        return Group(
+            data, batch_size, lanes, self._setting, self._fusing.untrained, self._programs, self.key
+        )
+
+    def probe(self, run: Run, most: int) -> Ladder:
+        """Find out with how many lanes models like the run's train soonest."""
+        config, seed = run.trial.config, run.trial.seeds[0]
+        alone, fresh = (self._setting.replica(run.data, run.trial, seed) for _ in range(2))
+
+        def make(lanes: int) -> Group:
+            group = self.group(run.data, config.batch_size, lanes)
+            for lane in range(lanes):
+                group.seat(lane, config, fresh)
+            return group
+
+        return probe(alone, make, most)
+
+    def seat(self, runs: list[Run], *, fewer: bool) -> None:
+        """Give lanes to those of the cohort's runs that are to have some.
+
+        `fewer`: no more trials come, so that groups with idle lanes go on with fewer lanes.
+        """
+        waiting = [run for run in runs if run.group is None and run.may_fuse]
+        for group in list(self.groups):
+            seated = [run for run in runs if run.group is group]
+            used = sum(len(run.lanes) for run in seated)
+            wanted = sum(len(run.replicas) for run in waiting)
+            grows = used + wanted > group.size and group.size < self.ladder.most
+            if not seated or grows or (fewer and self.ladder.lanes_for(used) != group.size):
+                for run in seated:
+                    run.unseat(self.states(run))
+                self.groups.remove(group)
+                waiting = seated + waiting
+        for group in self.groups:
+            waiting = _fill(group, waiting)
+        while waiting:
+            models = sum(len(run.replicas) for run in waiting)
+            lanes = self.ladder.lanes_for(models)
+            if lanes == ALONE or lanes < len(waiting[0].replicas):
+                return
+            group = self.group(waiting[0].data, waiting[0].trial.config.batch_size, lanes)
+            self.groups.append(group)
+            waiting = _fill(group, waiting)
+
+    def halve(self, group: Group, runs: list[Run]) -> None:
+        """The group's program does not fit into memory: its runs go on with half of the lanes."""
+        self.ladder = self.ladder.up_to(group.size // 2)
+        for run in runs:
+            run.unseat(self.states(run))
+        self.groups.remove(group)
+        self.seat(runs, fewer=False)
+
+    def take_apart(self, group: Group, runs: list[Run]) -> None:
+        """The group's program fails: its runs go on one by one, where the epoch began."""
+        for run in runs:
+            run.unseat(self.states(run))
+            run.may_fuse = False
+        self.groups.remove(group)
+
+    def states(self, run: Run) -> list[Replica]:
+        """Return a seated run's models as replicas of their own."""
+        assert run.group is not None
+        made = [self._setting.replica(run.data, run.trial, seed) for seed in run.trial.seeds]
+        for lane, replica in zip(run.lanes, made, strict=True):
+            run.group.fill(lane, replica)
+        return made
+
+
+def _fill(group: Group, waiting: list[Run]) -> list[Run]:
+    """Seat runs as long as there are lanes; return those that are left."""
+    left = []
+    for run in waiting:
+        if len(group.free) < len(run.replicas):
+            left.append(run)
+            continue
+        lanes = group.free[: len(run.replicas)]
+        for lane, replica in zip(lanes, run.replicas, strict=True):
+            group.seat(lane, run.trial.config, replica)
+        run.sit(group, lanes)
+    return left
