@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DRAINED_EXIT_CODE = 130
 TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a first optimizer
-SCIKIT_LEARN = ("sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing")
 
 
 @click.command()
@@ -93,11 +92,12 @@ def _train(sweep: OpenSweep, own: dict[str, Any], *, led: bool) -> tuple[str, bo
 
 def _told_to_begin(task: str) -> bool:
     """Import what training takes and what `task` needs; return whether there is a study then."""
-    from sweeps.tasks.builtin import ON_SCIKIT_LEARN
+    from sweeps.tasks.builtin import import_libraries
 
     with importing():
-        for module in TRAINING + (SCIKIT_LEARN if task in ON_SCIKIT_LEARN else ()):
+        for module in TRAINING:
             import_module(module)
+        import_libraries(task)
     return bool(os.read(0, 1024))  # nothing: `sweeps run` has ended before it made the study
 
 
