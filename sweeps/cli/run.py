@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,48 +80,57 @@ def run(
       sweeps run sweep.yaml --checkpoint-every 5m
       sweeps run sweep.yaml --tracking none --json > result.json
     """
-    from sweeps.starting import starting
-
     # What the user's own code prints must not stand in the JSON.
     users = redirect_stdout(sys.stderr) if as_json else nullcontext()
-    kept = Keeping(checkpoints, checkpoint_every)
-    with ExitStack() as stack:
-        with users:
-            spec, where = _read(file, tracking, {"device": device, "workers": workers})
-            url, study = storage or spec.storage, name or spec.name
-            places = stack.enter_context(
-                starting(spec, url, study, lease_seconds=lease_seconds, keeping=kept)
-            )
-            sweep = _open(spec, url, study)
-        stack.enter_context(sweep.storage)
-        with users:
-            own = {"lease_seconds": lease_seconds, "keeping": kept}
-            reason, drained = _train(sweep, places, where, own, quiet=as_json)
-        _summary(sweep, reason, where, as_json=as_json)
-    if drained:
+    with users:
+        spec = _read(file, {"device": device, "workers": workers})
+    names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
+    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
+    if _run(spec, *names, own, users, as_json=as_json):
         sys.exit(DRAINED_EXIT_CODE)
 
 
-def _read(file: Path, tracking: str | None, asked: Mapping[str, Any]) -> tuple[Spec, str]:
+def _run(
+    spec: Spec,
+    url: str,
+    study: str,
+    tracking: str,
+    own: Mapping[str, Any],
+    users: AbstractContextManager[object],
+    *,
+    as_json: bool,
+) -> bool:
+    """Train, and say what came of it; return whether it was stopped before its end."""
+    from sweeps.starting import starting
+
+    with ExitStack() as stack:
+        with users:
+            places = stack.enter_context(starting(spec, url, study, **own))
+            sweep = _open(spec, url, study, tracking)
+        stack.enter_context(sweep.storage)
+        with users:
+            reason, drained = _train(sweep, places, tracking, own, quiet=as_json)
+        _summary(sweep, reason, tracking, as_json=as_json)
+    return drained
+
+
+def _read(file: Path, asked: Mapping[str, Any]) -> Spec:
     with importing():
-        from sweeps.device import resolve_device
         from sweeps.spec import load_spec
 
-    spec = load_spec(file, {key: value for key, value in asked.items() if value is not None})
-    if spec.device.startswith("cuda"):
-        resolve_device(spec.device)
-    where = tracking or spec.tracking
-    if where != "none":
+    return load_spec(file, {key: value for key, value in asked.items() if value is not None})
+
+
+def _open(spec: Spec, url: str, study: str, tracking: str) -> OpenSweep:
+    with importing():
+        from sweeps.device import resolve_device
+        from sweeps.launch import open_sweep
         from sweeps.tracking import check_uri
 
-        check_uri(where)
-    return spec, where
-
-
-def _open(spec: Spec, url: str, study: str) -> OpenSweep:
-    with importing():
-        from sweeps.launch import open_sweep
-
+    if spec.device.startswith("cuda"):
+        resolve_device(spec.device)
+    if tracking != "none":
+        check_uri(tracking)
     return open_sweep(spec, url, study, keep=True)
 
 
@@ -129,7 +138,7 @@ def _train(
     sweep: OpenSweep,
     places: Sequence[Place],
     tracking: str,
-    own: dict[str, Any],
+    own: Mapping[str, Any],
     *,
     quiet: bool,
 ) -> tuple[str, bool]:
