@@ -186,10 +186,13 @@ def _worker(
     return Worker(sweep, changed, warn=warn, **own)
 
 
-def _interrupted(close: Callable[[], object]) -> bool:
+def _interrupted(close: Callable[..., object]) -> bool:
     """Make MLflow's last copy; return whether Ctrl-C cut it short."""
+    from sweeps.cli.live import copying
+
     try:
-        close()
+        with copying() as say:
+            close(on_progress=say)
     except KeyboardInterrupt:
         click.echo("MLflow lacks the last results; the next `sweeps run` copies them.", err=True)
         return True

@@ -99,6 +99,7 @@ class LanesEngine:
         for cohort in self._cohorts.values():
             runs = [run for run in self._runs if run.cohort is cohort]
             cohort.seat(runs, fewer=self._room() > 0)
+        self._give_up(feed)
         alone = sum(len(run.replicas) for run in self._runs)
         lanes = sum(group.size for each in self._cohorts.values() for group in each.groups)
         models = sum(len(run.trial.seeds) for run in self._runs)
@@ -150,6 +151,7 @@ class LanesEngine:
             while waiting := [group for group in cohort.groups if group not in trained]:
                 trained.append(waiting[0])
                 self._together(cohort, waiting[0])
+        self._give_up(feed)
         for run in [run for run in self._runs if run.group is None and not run.measured]:
             try:
                 run.alone()
@@ -188,9 +190,10 @@ class LanesEngine:
     def _together(self, cohort: Cohort, group: Group) -> None:
         """Train a group's runs; if the program fails, go on otherwise, where the epoch began."""
         runs = [run for run in self._runs if run.group is group]
-        restore = group.keep()
+        restore: Callable[[], None] = lambda: None  # noqa: E731  (while nothing has changed)
         began = time.perf_counter()
         try:
+            restore = group.keep()
             found = group.epoch()
         except Exception as error:
             restore()
@@ -206,6 +209,14 @@ class LanesEngine:
         for run in runs:
             run.took(seconds, share=1 / len(runs))
             run.measured = [found[lane] for lane in run.lanes]
+
+    def _give_up(self, feed: Feed) -> None:
+        """End the trials whose models could not be made anew."""
+        for cohort in self._cohorts.values():
+            for run, error in cohort.failed:
+                feed.finish([run.fails(error)])
+                self._leave({run.trial.number})
+            cohort.failed.clear()
 
     def _point(self, run: Run) -> Point:
         values = run.values()
