@@ -8,9 +8,11 @@ In the order of reading:
     spec/ space/       the sweep file and its search space; config.py: one trial's values
     launch.py plan.py  a study that is ready to run, and its known configurations
     worker.py          one process that works on it; member.py: its heartbeat and signals
-    crew.py place.py   several processes of this machine, and the place of each
+    crew.py place.py   several processes of this machine, and the place of each; starting.py
+                       starts them ahead of time, loading.py: imports without the collector
     control.py         what pause, resume, stop and cancel mean to such a process
     feed.py            what an engine sees; asking.py, budget.py, pruning.py, breaker.py
+    counts.py          how far a sweep may go and is; grid_points.py
     outcomes.py        how a trial ends, and what is kept of it
     resuming.py        trials that go on; checkpoints.py, state_tree.py: their files; keeping.py
     sampling/          what is tried next
