@@ -44,6 +44,6 @@ def _command(spec: Spec, study: str, lease_seconds: float, keeping: Keeping) -> 
     every, folder = keeping.every, keeping.folder
     kept = ["--checkpoint-every", "none" if every is None else str(every)]
     kept += [] if folder is None else ["--checkpoints", str(folder)]
-    own = [sys.executable, "-m", "sweeps", "worker", "--led", spec.task]
+    own = [sys.executable, "-m", "sweeps", "worker", "--led"]
     lease = ["--lease-seconds", str(lease_seconds)]
     return [*own, "--study", study, "--device", spec.device, *lease, *kept]

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 BATCH_SIZE = 32
-SPLIT_SEED = 20  # of `sweeps.tasks.builtin`
+SPLIT_SEED = 20  # of `sweeps.tasks.scikit_learn`
 # All log-uniform.
 SPACE = {
     "lr": (1e-4, 1e-1),

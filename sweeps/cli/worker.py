@@ -33,10 +33,10 @@ TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a 
 @options.checkpoint_every
 @click.option(
     "--led",
-    metavar="TASK",
+    is_flag=True,
     hidden=True,
-    help="`sweeps run --workers` holds the other end of standard input: import what TASK needs, "
-    "begin after a line, drain at the end.",
+    help="`sweeps run --workers` holds the other end of standard input: begin after a line, drain "
+    "at the end.",
 )
 def worker(
     study: str,
@@ -45,7 +45,7 @@ def worker(
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
-    led: str | None,
+    led: bool,
 ) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
 
@@ -61,14 +61,14 @@ def worker(
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
       sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
     """
-    if led is not None and not _told_to_begin(led):
+    if led and not _told_to_begin():
         return
-    sweep = _open(study, storage, device, known=led is not None)
+    sweep = _open(study, storage, device, known=led)
     use_one_thread()
     own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
     with sweep.storage:
         click.echo(f"Joined study '{study}' in {sweep.storage}")
-        reason, drained = _train(sweep, own, led=led is not None)
+        reason, drained = _train(sweep, own, led=led)
     click.echo(f"Ended: {reason}.")
     if drained:
         sys.exit(DRAINED_EXIT_CODE)
@@ -90,14 +90,11 @@ def _train(sweep: OpenSweep, own: dict[str, Any], *, led: bool) -> tuple[str, bo
         return reason, working.drained
 
 
-def _told_to_begin(task: str) -> bool:
-    """Import what training takes and what `task` needs; return whether there is a study then."""
-    from sweeps.tasks.builtin import import_libraries
-
+def _told_to_begin() -> bool:
+    """Import what training takes; return whether there is a study then."""
     with importing():
         for module in TRAINING:
             import_module(module)
-        import_libraries(task)
     return bool(os.read(0, 1024))  # nothing: `sweeps run` has ended before it made the study
 
 

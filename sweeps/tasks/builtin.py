@@ -7,50 +7,32 @@ user, stratified by class. Scaling is learned on the training examples alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sweeps.tasks.scikit_learn import classification
 from sweeps.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ON_SCIKIT_LEARN = ("digits-cnn", "digits-mlp", "iris-mlp")
-_SCIKIT_LEARN = ("sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing")
-
-SPLIT_SEED = 20  # any fixed number: it names the split
-
-
-def import_libraries(task: str) -> None:
-    """Import what the factory of `task`, built in or not, is known to import (0.7 s)."""
-    if task in ON_SCIKIT_LEARN:
-        for module in _SCIKIT_LEARN:
-            import_module(module)
-
 
 def iris_mlp(hidden: int = 16, depth: int = 1) -> Task:
     """Fisher's iris: 150 flowers, 4 measurements, 3 species (90 / 30 / 30)."""
-    from sklearn.datasets import load_iris
-
-    splits = _classification(load_iris())
+    splits = classification("iris")
     return classifier(_mlp(4, hidden, 3, depth), splits, epochs=60, batch_size=16)
 
 
 def digits_mlp(hidden: int = 64, depth: int = 2) -> Task:
     """Handwritten digits: 1,797 images of 8 x 8, 10 classes (1,079 / 359 / 359), as vectors."""
-    from sklearn.datasets import load_digits
-
-    splits = _classification(load_digits())
+    splits = classification("digits")
     return classifier(_mlp(64, hidden, 10, depth), splits, epochs=30, batch_size=32)
 
 
 def digits_cnn(channels: int = 16) -> Task:
     """The same digits as images, for a small convolutional network with BatchNorm."""
-    from sklearn.datasets import load_digits
-
     from sweeps.tasks.models import SmallCNN
 
-    splits = _classification(load_digits())
+    splits = classification("digits")
     images = {name: (x.view(-1, 1, 8, 8), y) for name, (x, y) in splits.items()}
     return classifier(lambda: SmallCNN(channels, 8), images, epochs=20, batch_size=64)
 
@@ -118,28 +100,3 @@ def classifier(
         epochs=epochs,
         batch_size=batch_size,
     )
-
-
-def _classification(bunch: Any) -> dict[str, tuple[Tensor, Tensor]]:
-    """Split 60 / 20 / 20 by class; scale each feature by the training examples' mean and std."""
-    import torch
-    from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import StandardScaler
-
-    def split(x: Any, y: Any, size: int) -> Any:
-        return train_test_split(x, y, test_size=size, stratify=y, random_state=SPLIT_SEED)
-
-    size = round(len(bunch.target) / 5)
-    rest_x, test_x, rest_y, test_y = split(bunch.data, bunch.target, size)
-    train_x, valid_x, train_y, valid_y = split(rest_x, rest_y, size)
-    scaler = StandardScaler().fit(train_x)
-
-    def tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-        scaled = torch.tensor(scaler.transform(x), dtype=torch.float32)
-        return scaled, torch.tensor(y, dtype=torch.int64)
-
-    return {
-        "train": tensors(train_x, train_y),
-        "valid": tensors(valid_x, valid_y),
-        "test": tensors(test_x, test_y),
-    }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studies.errors import UserError
+from sweeps.tasks.scikit_learn import datasets_folder
 from sweeps.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -72,15 +73,8 @@ def _language(model: Callable[[], nn.Module], context: int) -> Task:
 
 def descriptions() -> dict[str, str]:
     """Return the text of each data set description in scikit-learn, sorted by name."""
-    from importlib.resources import files
-
-    folder = files("sklearn.datasets.descr")
-    found = {
-        entry.name.removesuffix(".rst"): entry.read_text(encoding="utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".rst")
-    }
-    return dict(sorted(found.items()))
+    files = sorted((datasets_folder() / "descr").glob("*.rst"), key=lambda file: file.stem)
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 def _windows(texts: list[str], context: int) -> Windows:
