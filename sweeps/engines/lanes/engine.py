@@ -60,7 +60,7 @@ class LanesEngine:
         # What was interrupted is not gone on with.
         self._runs: list[Run] = []
         self._cohorts: dict[str, Cohort] = {}
-        self._began, self._ended = self._setting.clock(), 0
+        self._ended = 0
         self._outlook = feed.outlook
         self._programs = Programs(
             self._compiling, self._seconds_left, self._say, self._setting.clock
@@ -76,12 +76,12 @@ class LanesEngine:
         """What it has done so far."""
         return self._setting.tally
 
-    def _seconds_left(self) -> float:
-        """Return for how long this engine goes on to train, as it looks now."""
+    def _seconds_left(self, spent: float) -> float:
+        """Return for how long steps are yet to be taken, after as many seconds of them."""
         outlook = self._outlook()
         begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
-        seconds = (self._setting.clock() - self._began) / max(self._ended + begun, 1e-9)
-        return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * seconds)
+        each = spent / max(self._ended + begun, 1e-9)
+        return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * each)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
         """Take trials for the lanes that nobody has; the first one says how many there are."""

@@ -17,14 +17,14 @@ _SAVED = 0.5
 class Programs:
     """Keeps each program while the engine runs: a group that comes again finds its own.
 
-    `compiling` is "auto", True or False. `left` gives an estimate of the seconds of training that
-    are left, by `clock`.
+    `compiling` is "auto", True or False. `left` gives, of the seconds that steps have taken so far
+    by `clock`, an estimate of those that are left.
     """
 
     def __init__(
         self,
         compiling: bool | str,
-        left: Callable[[], float],
+        left: Callable[[float], float],
         say: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
@@ -60,5 +60,8 @@ class Programs:
             self._cost = self.clock() - began
 
     def _pays(self, program: Program) -> bool:
-        """Has it taken so long that compiling costs little beside, and is enough left?"""
-        return program.seconds > self._cost / 4 and self._left() * _SAVED > self._cost
+        """Has it taken so long that compiling costs little more, and is enough left?"""
+        if program.seconds < self._cost / 2:
+            return False
+        spent = sum(made.seconds for made in self._made.values() if made is not None)
+        return self._left(spent) * _SAVED > self._cost
