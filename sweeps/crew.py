@@ -20,6 +20,7 @@ from typing import Self
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import LEASE_SECONDS, Order, OutOfReachError, UserError, queries
+from studies.pulse import read_pulse
 from studies.retrying import at_most
 from sweeps.config import Config
 from sweeps.control import ended_by, note
@@ -27,6 +28,7 @@ from sweeps.device import resolve_device
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
+from sweeps.numbers import Numbers
 from sweeps.place import Place
 from sweeps.plan import plan
 from sweeps.progress import Running
@@ -151,12 +153,15 @@ class Crew:
             with at_most(REACH_SECONDS):
                 trials = sweep.study.get_trials(deepcopy=False)
                 workers = queries.trained_by(sweep.storage, sweep.study_id)
+                pulse = read_pulse(sweep.storage, sweep.study_id)
         except OutOfReachError:
             progress.note = progress.note or OUT_OF_REACH
             self._shown = time.monotonic()
             return
         if progress.note == OUT_OF_REACH:
             progress.note = ""
+        said = {w.process.name: Numbers.from_json(numbers) for w, numbers in pulse.workers}
+        progress.read_numbers = lambda: said
         ended = _ended(trials)
         if len(ended) - len(self._before) != progress.outcomes.total():
             self._changed()

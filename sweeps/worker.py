@@ -32,6 +32,7 @@ from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
+from sweeps.numbers import Gauge
 from sweeps.outcomes import has_failed
 from sweeps.plan import plan, planned
 from sweeps.progress import Progress
@@ -97,7 +98,16 @@ class Worker:
             stack.enter_context(self._member)
             self._feed = self._make_feed()
             feed = self._feed
-            self._member.beating(feed.lose, feed.drain, self._changed, self._obey)
+            self._engine = self._make_engine()
+            gauge = Gauge(self._engine.tally.read)
+            self.progress.read_numbers = lambda: {"": gauge.numbers()}
+            self._member.beating(
+                feed.lose,
+                feed.drain,
+                self._changed,
+                self._obey,
+                lambda: gauge.numbers().as_json(),
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -111,14 +121,11 @@ class Worker:
             SweeplaneError: trials failed one after the other with one cause, here or elsewhere; or
                 the study was deleted.
         """
-        spec = self._sweep.spec
-        objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
-        engine = self._engine(objective)
         try:
             with self._member.present():
                 if self._leads:
                     plan(self._sweep)
-                self._train(engine)
+                self._train()
                 reason = self._feed.ended or ended_by(self._member.last_order())
         except Exception:
             self._member.ending = "failed"
@@ -126,8 +133,8 @@ class Worker:
         self._member.ending = "drained" if self.drained else "finished"
         return reason
 
-    def _train(self, engine: Engine) -> None:
-        feed = Interruptible(self._feed, lambda: self._feed.idle)
+    def _train(self) -> None:
+        engine, feed = self._engine, Interruptible(self._feed, lambda: self._feed.idle)
         with draining(self.drain, lambda _: None), feed.listening():
             while True:
                 try:
@@ -150,8 +157,9 @@ class Worker:
         """Whether a signal or a command ended the run before the budget was met."""
         return self._feed.ended is None
 
-    def _engine(self, objective: Objective) -> Engine:
+    def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(

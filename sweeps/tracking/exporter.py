@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from studies import UserError, exports, get_sweep, mask_passwords, queries
 from sweeps.tracking import parent, runs, store
 from sweeps.tracking.ledger import Ledger
+from sweeps.tracking.numbers import WorkerNumbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +56,7 @@ class Exporter:
         self._parent = ""
         self._attempts: dict[int, int] = {}  # trial id -> start of the attempt that its run has
         self._metrics = 0
+        self._numbers = WorkerNumbers(storage)
 
     def run(self, *, refresh: bool = True) -> Synced:
         """Copy what is new; `refresh`: the parent run's summary too, which reads every trial."""
@@ -69,6 +71,8 @@ class Exporter:
         self._follow_trials(ledger)
         if refresh:
             self._refresh_parent(ledger)
+        if points := self._numbers.due(self._sweep):
+            self._log(self._parent, points, {}, {})
         return Synced(ledger.made, self._metrics)
 
     @property
