@@ -40,6 +40,7 @@ batch_size: {batch_size}
 run_cap: {trials}
 baseline: false
 early_terminate: none
+lanes: 1
 """
 
 

@@ -72,7 +72,6 @@ class Replica:
             average=self.average.weights if self.average else None,
         )
         self._feedback = SCHEDULES[config.schedule].feedback
-        self._epoch_seed = 0  # of the present epoch
         self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
 
     def state(self) -> dict[str, Any]:
@@ -104,11 +103,10 @@ class Replica:
             return self._epoch(epoch, valid)
 
     def _epoch(self, epoch: int, valid: Split) -> dict[str, float]:
-        self._epoch_seed = epoch_seed(self.seed, epoch)
         self.model.train()
         losses: list[Tensor] = []
         sums = dict.fromkeys(self._task.metrics, torch.zeros((), dtype=torch.float64))
-        for inputs, target in self._batches():
+        for inputs, target in self._batches(epoch):
             output, loss = self._step(inputs, target)
             losses.append(loss)
             with torch.no_grad():
@@ -128,7 +126,7 @@ class Replica:
     def steps(self) -> Iterator[object]:
         """Take an epoch's steps to see how long they last."""
         self.model.train()
-        for inputs, target in self._batches():
+        for inputs, target in self._batches(1):
             output, _ = self._step(inputs, target)
             with torch.no_grad():
                 values = [metric(output, target) for metric in self._task.metrics.values()]
@@ -153,10 +151,11 @@ class Replica:
             self.average.weights.update()
         return asked[0]
 
-    def _batches(self) -> Batches:
-        """Return the present epoch's training batches, the same at every pass."""
-        seed_everything(self._epoch_seed)
-        return self._train.shuffled(self._batch_size, self._epoch_seed)
+    def _batches(self, epoch: int) -> Batches:
+        """Yield an epoch's training batches, the same ones each time: a loader may draw them."""
+        seed = epoch_seed(self.seed, epoch)
+        seed_everything(seed)
+        yield from self._train.shuffled(self._batch_size, seed)
 
     def evaluate(self, split_name: str, split: Split) -> dict[str, float]:
         """Return the loss and metrics over a whole split, each example weighing the same.
@@ -169,14 +168,16 @@ class Replica:
 
     def _evaluate(self, split_name: str, split: Split) -> dict[str, float]:
         self.model.eval()
-        own = weights_to_evaluate(self.optimizer, self.model, self._batches(), self._context)
+        epoch = self.scheduler.last_epoch // self._steps
+        batches = self._batches(epoch)
+        own = weights_to_evaluate(self.optimizer, self.model, batches, self._context)
         with own:
             raw = self._measured(split_name, split)
         if self.average is None:
             return raw
         judged = raw
         if self.average.weights.averaged:
-            with self.average.judged(self._batches()):
+            with self.average.judged(self._batches(epoch)):
                 judged = self._measured(split_name, split)
         return judged | {f"{name}_raw": value for name, value in raw.items()}
 

@@ -144,6 +144,11 @@ class LoaderSplit:
     def steps(self, batch_size: int) -> int:
         return self._steps
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """What the loader and its sampler draw from, where it is not torch's own generator."""
+        return generators_of(self._loader)
+
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Batch]:
         reseed(self._loader, seed)
         yield from _placed(self._loader, self._device, self._dtype)
@@ -154,10 +159,14 @@ class LoaderSplit:
 
 def reseed(loader: DataLoader[Any], seed: int) -> None:
     """Seed the generators that a loader and its sampler have of their own."""
-    for owner in (loader, loader.sampler):
-        generator = getattr(owner, "generator", None)
-        if generator is not None:
-            generator.manual_seed(seed)
+    for generator in generators_of(loader):
+        generator.manual_seed(seed)
+
+
+def generators_of(loader: DataLoader[Any]) -> list[torch.Generator]:
+    """Return what a loader and its sampler draw from, where it is not torch's own generator."""
+    found = [getattr(owner, "generator", None) for owner in (loader, loader.sampler)]
+    return [generator for generator in found if generator is not None]
 
 
 def _full_batches(n: int, batch_size: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,43 +17,47 @@ from sweeps.tasks.data import seed_everything
 
 @dataclass(frozen=True)
 class Randomness:
-    """The state of every such generator."""
+    """The state of every such generator, and of those that are a loader's `own`."""
 
-    torch: Tensor
+    pytorch: Tensor
     python: Any
     numpy: Any
+    own: list[Tensor]
 
     @classmethod
-    def now(cls) -> Randomness:
+    def now(cls, own: Sequence[torch.Generator] = ()) -> Randomness:
         """Return the present state."""
-        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state())
+        states = [generator.get_state() for generator in own]
+        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state(), states)
 
     @classmethod
-    def of(cls, seed: int) -> Randomness:
+    def of(cls, seed: int, own: Sequence[torch.Generator] = ()) -> Randomness:
         """Return the state after `seed_everything(seed)`."""
-        with kept():
+        with kept(own):
             seed_everything(seed)
-            return cls.now()
+            return cls.now(own)
 
-    def set(self) -> None:
+    def set(self, own: Sequence[torch.Generator] = ()) -> None:
         """Go on from this state."""
-        torch.set_rng_state(self.torch)
+        torch.set_rng_state(self.pytorch)
         random.setstate(self.python)
         np.random.set_state(self.numpy)
+        for generator, state in zip(own, self.own, strict=True):
+            generator.set_state(state)
 
     def is_now(self) -> bool:
         """Return whether nothing was drawn since."""
         now = Randomness.now()
-        same = torch.equal(self.torch, now.torch) and self.python == now.python
+        same = torch.equal(self.pytorch, now.pytorch) and self.python == now.python
         pairs = zip(self.numpy, now.numpy, strict=True)
         return same and all(np.array_equal(ours, its) for ours, its in pairs)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def kept(own: Sequence[torch.Generator] = ()) -> Iterator[None]:
     """Afterwards the random numbers go on as if nothing had been drawn."""
-    before = Randomness.now()
+    before = Randomness.now(own)
     try:
         yield
     finally:
-        before.set()
+        before.set(own)

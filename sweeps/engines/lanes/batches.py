@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sweeps.tasks.data import Batch, Split, TensorSplit
+from sweeps.tasks.data import Batch, LoaderSplit, Split, TensorSplit
 from sweeps.tasks.randomness import Randomness, kept
 
 Parts = tuple[Tensor, ...]
@@ -47,7 +47,8 @@ def _given(*batch: Tensor) -> Batch:
 
 
 def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batch]:
-    lanes = [_Lane(split.shuffled(batch_size, seed), Randomness.of(seed)) for seed in seeds]
+    own = split.generators if isinstance(split, LoaderSplit) else []
+    lanes = [_Lane(split.shuffled(batch_size, seed), seed, own) for seed in seeds]
     for _ in range(split.steps(batch_size)):
         batches = [lane.next() for lane in lanes]
         inputs = zip(*(own for own, _ in batches), strict=True)
@@ -58,15 +59,16 @@ def _drawn(split: Split, batch_size: int, seeds: Sequence[int]) -> Iterator[Batc
 
 
 class _Lane:
-    """One lane's batches, drawn with its own random numbers."""
+    """One lane's batches, drawn with its own random numbers; `own` are the loader's generators."""
 
-    def __init__(self, batches: Iterator[Batch], randomness: Randomness) -> None:
-        self._batches, self._randomness = batches, randomness
+    def __init__(self, batches: Iterator[Batch], seed: int, own: Sequence[torch.Generator]) -> None:
+        self._batches, self._own = batches, own
+        self._randomness = Randomness.of(seed, own)
 
     def next(self) -> Batch:
-        with kept():
-            self._randomness.set()
+        with kept(self._own):
+            self._randomness.set(self._own)
             try:
                 return next(self._batches)
             finally:
-                self._randomness = Randomness.now()
+                self._randomness = Randomness.now(self._own)

@@ -115,9 +115,11 @@ class Judge:
 
     def _calibrate(self, weights: Tensor) -> dict[str, Tensor]:
         kept = {name: x.clone() for name, x in self._stack.held.items()}
-        self._stack.calibrate(weights, self._batches())
-        found, self._stack.held = self._stack.held, kept
-        return found
+        try:
+            self._stack.calibrate(weights, self._batches())
+            return self._stack.held
+        finally:
+            self._stack.held = kept
 
     @contextmanager
     def _swapped(self, statistics: Mapping[str, Tensor], lanes: Tensor) -> Iterator[None]:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 def rule_of(config: Config) -> tuple[Rule, dict[str, float]]:
     """Return a configuration's rule with its switches, and all of its hyperparameters."""
-    rule = RULES[config.optimizer].switched(config.switches)
-    hypers = with_decay(rule, rule.decay)
+    plain = RULES[config.optimizer]
+    rule = plain.switched(config.switches)
+    hypers = with_decay(plain, rule.decay)
     return rule, {name: config.hypers.get(name, h.default) for name, h in hypers.items()}
 
 

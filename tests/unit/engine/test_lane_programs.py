@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lanes_training import assert_equal, in_lanes, mixed, serially
+from lane_training import assert_equal, in_lanes, mixed, serially
 from serial_training import ListFeed, config, task_of
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx

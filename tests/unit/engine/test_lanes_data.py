@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lanes_training import assert_equal, in_lanes, mixed, serially
+from lane_training import assert_equal, in_lanes, mixed, serially
 from serial_training import ListFeed, config, task_of
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset

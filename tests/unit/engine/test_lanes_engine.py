@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lanes_training import assert_equal, in_lanes, mixed, serially
+from lane_training import Offered, assert_equal, in_lanes, mixed, serially, without
 from serial_training import ListFeed, config, task_of
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from sweeps import Task
-from sweeps.engines.base import Ending, Point, State, Trial
-
-
-class Offered(ListFeed):
-    """Takes the state of each trial after an epoch."""
-
-    def __init__(self, *trials: Trial, at: int, **more: Any) -> None:
-        super().__init__(*trials, **more)
-        self.at, self.states = at, dict[int, State]()
-
-    def report(self, points: Sequence[Point]) -> set[int]:
-        for point in points:
-            if point.epoch == self.at and point.state is not None:
-                self.states[point.number] = copy.deepcopy(point.state())  # the tensors are in use
-        return super().report(points)
+from sweeps.engines.base import Ending, Trial
 
 
 @pytest.mark.parametrize("name", ["iris-mlp", "exp-curve", "digits-cnn"])
@@ -82,6 +67,42 @@ def test_a_trial_goes_on_in_the_other_engine(first: str) -> None:
     whole.points = [point for point in whole.points if point.epoch > 2]
     assert len(whole.points) == 10
     assert_equal(rest, whole)
+
+
+def test_a_knob_left_out_has_the_default_of_its_switches() -> None:
+    task, switches = task_of("iris-mlp"), {"decay": "independent"}
+    trial = Trial(0, config(hypers={"lr": 0.01}, switches=switches, batch_size=32), (1,))
+    lanes = ListFeed(trial)
+    in_lanes(task, lanes, 1)
+    assert_equal(lanes, serially(task, ListFeed(trial)))
+
+
+def test_statistics_of_an_average_are_of_the_epochs_batches_as_a_loader_drew_them() -> None:
+    iris = task_of("iris-mlp")
+    task = Task(
+        model=lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)),
+        train=DataLoader(TensorDataset(*iris.train), 16, shuffle=True, drop_last=True),
+        valid=iris.valid,
+        loss=F.cross_entropy,
+    )
+    trials = [Trial(n, config(average="ema", batch_size=16), (n,)) for n in range(2)]
+    lanes = ListFeed(*trials)
+    in_lanes(task, lanes, 2)
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
+def test_a_sampler_that_draws_as_it_goes_draws_the_same_in_company() -> None:
+    """From a generator of its own, which all lanes share."""
+    iris = task_of("iris-mlp")
+    data = TensorDataset(*iris.train)
+    sampler = RandomSampler(data, replacement=True, generator=torch.Generator())
+    loader = DataLoader(data, 10, sampler=sampler)
+    model = partial(nn.Linear, 4, 3)
+    task = Task(model=model, train=loader, valid=iris.valid, loss=F.cross_entropy)
+    trials = [Trial(n, config(batch_size=10), (n,)) for n in range(2)]
+    lanes = ListFeed(*trials)
+    in_lanes(task, lanes, 2)
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
 
 
 class Branching(nn.Module):
@@ -141,8 +162,7 @@ def test_a_batch_that_fails_ends_only_the_trial_at_fault() -> None:
     assert any(line.endswith("go on one by one: ValueError: too far") for line in said)
     (failed,) = [o for o in lanes.outcomes if o.ending is Ending.FAILED]
     assert (failed.number, failed.error) == (60, "ValueError: too far")
-    lanes.points = [point for point in lanes.points if point.number != 60]
-    assert_equal(lanes, serially(task, ListFeed(*trials)))
+    assert_equal(without(lanes, 60), serially(task, ListFeed(*trials)))
 
 
 def test_a_test_that_fails_ends_only_the_trial_at_fault() -> None:
@@ -163,8 +183,7 @@ def test_a_test_that_fails_ends_only_the_trial_at_fault() -> None:
     in_lanes(task, lanes, 5)
     (failed,) = [o for o in lanes.outcomes if o.ending is Ending.FAILED]
     assert (failed.number, failed.error) == (60, "ValueError: too far")
-    lanes.points = [point for point in lanes.points if point.number != 60]
-    assert_equal(lanes, serially(task, ListFeed(*trials)))
+    assert_equal(without(lanes, 60), serially(task, ListFeed(*trials)))
 
 
 def test_float32_and_bfloat16_are_equal_to_rounding() -> None:
