@@ -176,7 +176,7 @@ class Worker:
         sweep, spec = self._sweep, self._sweep.spec
         maximize = spec.metric.goal == "maximize"
         stopper = spec.early_terminate
-        min_epochs = first_epoch(stopper, sweep.epochs, _longest_warmup(spec.space))
+        min_epochs = first_epoch(stopper, sweep.epochs, longest_warmup(spec.space))
         sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
         rules = FeedRules(
             metric=spec.metric.name,
@@ -188,7 +188,7 @@ class Worker:
             trial_seconds=spec.budget.trial_time or math.inf,
             failures=spec.budget.failures,
             budget=make_budget(spec),
-            learns=spec.method not in ("random", "qmc", "grid"),
+            learns=learns(spec),
         )
         asker = Asker(
             sweep.study,
@@ -209,6 +209,11 @@ class Worker:
             progress=self.progress,
             changed=self._changed,
         )
+
+
+def learns(spec: Spec) -> bool:
+    """Return whether the sampler learns from the trials that have ended."""
+    return spec.method not in ("random", "qmc", "grid")
 
 
 def make_budget(spec: Spec) -> Budget:
@@ -267,7 +272,7 @@ def _most_trials(sweep: OpenSweep) -> float:
     return len(planned(sweep)) + (sweep.spec.space.size() or 0)
 
 
-def _longest_warmup(space: Space) -> float:
+def longest_warmup(space: Space) -> float:
     """Return the largest part of a trial that its warmup (one_cycle: its rise) may take."""
     rises = {name: SCHEDULES[name].rise for name in space.schedules}
     warmups = [knob for knob in space.knobs if rises.get(knob.owner.which) == knob.name]
