@@ -114,7 +114,7 @@ def synchronize(work: Workload) -> None:
 
 
 def cohort_of(work: Workload, *, compiled: bool, found: list[str]) -> Cohort:
-    programs = Programs(compiled, lambda: 0.0, found.append)
+    programs = Programs(compiled, lambda: 0.0, found.append, work.setting.clock)
     cohort = Cohort(work.name, work.setting, programs, lambda *_: Ladder({}, 1.0), found.append)
     cohort.take_up(work.run)
     return cohort

@@ -32,6 +32,7 @@ from studies.fences import (
     release_trials,
     rewind,
 )
+from studies.guarded import upsert_running
 from studies.retrying import transaction
 
 if TYPE_CHECKING:
@@ -96,11 +97,20 @@ def report(engine: Engine, points: Sequence[Report], fence: Fence | None = None)
         The ids of the trials that were refused.
     """
 
-    def write(connection: Connection, kept: Sequence[Report]) -> None:
-        upsert(connection, INTERMEDIATES, _intermediates(kept))
-        upsert(connection, POINTS, _points(kept))
+    def parts(kept: Sequence[Report]) -> list[tuple[Target, list[tuple[Any, ...]]]]:
+        return [(INTERMEDIATES, _intermediates(kept)), (POINTS, _points(kept))]
 
-    return transaction(engine, lambda connection: _to_running(connection, points, fence, write))
+    def write(connection: Connection, kept: Sequence[Report]) -> None:
+        for target, rows in parts(kept):
+            upsert(connection, target, rows)
+
+    def body(connection: Connection) -> set[int]:
+        if connection.dialect.name == "sqlite":
+            return _to_running(connection, points, fence, write)
+        ids = {point.trial_id for point in points}
+        return ids - upsert_running(connection, ids, fence, parts(points))
+
+    return transaction(engine, body, single=True)
 
 
 def draw(engine: Engine, drawn: Sequence[Drawn], fence: Fence | None = None) -> set[int]:

@@ -9,7 +9,7 @@ each column.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,43 +69,52 @@ def upsert(connection: Connection, target: Target, rows: Sequence[tuple[Any, ...
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_sqlite(target), list(rows))
         return
-    # One statement may not write a row twice.
-    last = {row[: len(target.key)]: row for row in rows}
-    columns = map(list, zip(*last.values(), strict=True))
-    connection.exec_driver_sql(_postgresql(target, connection.dialect), tuple(map(_array, columns)))
+    columns = zip(*last_of(target, rows), strict=True)
+    connection.exec_driver_sql(_postgresql(target, connection.dialect), tuple(map(array, columns)))
 
 
-def _array(values: Sequence[Any]) -> str:
+def last_of(target: Target, rows: Sequence[tuple[Any, ...]]) -> Collection[tuple[Any, ...]]:
+    """Of rows with the same key the last: no statement of PostgreSQL's writes a row twice."""
+    return {row[: len(target.key)]: row for row in rows}.values()
+
+
+def array(values: Sequence[Any]) -> str:
     """Texts, or numbers and None, as PostgreSQL reads an array: psycopg's own way takes longer."""
-    if isinstance(values[0], str):
-        return "{" + ",".join(map(_quoted, values)) + "}"
-    return "{" + str(values)[1:-1].replace("None", "NULL") + "}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    if values and isinstance(values[0], str):
+        joined = "".join(values)
+        if '"' in joined or "\\" in joined:
+            values = [text.replace("\\", "\\\\").replace('"', '\\"') for text in values]
+        return '{"' + '","'.join(values) + '"}'
+    return "{" + str(list(values))[1:-1].replace("None", "NULL") + "}"
 
 
 @functools.cache
 def _sqlite(target: Target) -> str:
     names = (*target.key, *target.values)
-    return _text(target, f"VALUES ({', '.join('?' * len(names))})")
+    values = f"VALUES ({', '.join('?' * len(names))})"
+    return inserting(target, values) + overwriting(target)
 
 
 @functools.cache
 def _postgresql(target: Target, dialect: Dialect) -> str:
-    columns = [target.table.c[name] for name in (*target.key, *target.values)]
+    return inserting(target, f"SELECT * FROM {arrays(target, dialect)}") + overwriting(target)
+
+
+def arrays(target: Target, dialect: Dialect) -> str:
+    """Rows as PostgreSQL's FROM takes them; the parameters are an `array` for each column."""
+    names = (*target.key, *target.values)
     # Without a length: the cast would cut a text to it, where the insert refuses a longer one.
-    types = [column.type.compile(dialect).partition("(")[0] for column in columns]
-    arrays = ", ".join(f"%s::{each}[]" for each in types)
-    return _text(target, f"SELECT * FROM unnest({arrays})")
+    types = [target.table.c[name].type.compile(dialect).partition("(")[0] for name in names]
+    given = ", ".join(f"%s::{each}[]" for each in types)
+    return f"unnest({given}) AS given ({', '.join(names)})"
 
 
-def _text(target: Target, source: str) -> str:
-    names = ", ".join((*target.key, *target.values))
+def inserting(target: Target, source: str) -> str:
+    """The statement that inserts the rows of `source`."""
+    return f"INSERT INTO {target.table.name} ({', '.join((*target.key, *target.values))}) {source}"
+
+
+def overwriting(target: Target) -> str:
+    """What makes of it an upsert."""
     changed = ", ".join(f"{name} = excluded.{name}" for name in target.values)
-    return (
-        f"INSERT INTO {target.table.name} ({names}) {source} "
-        f"ON CONFLICT ({', '.join(target.key)}) DO UPDATE SET {changed}"
-    )
+    return f" ON CONFLICT ({', '.join(target.key)}) DO UPDATE SET {changed}"

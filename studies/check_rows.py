@@ -46,9 +46,8 @@ def orphans(connection: Connection, *, ours: bool) -> Iterator[Finding]:
     """Rows whose study or trial is not there."""
     seen: set[tuple[str, str]] = set()
     for table in _known(ours=ours):
-        for key in table.foreign_keys:
-            seen.add((table.name, key.column.table.name))
-            yield from _without_parent(connection, table, key)
+        seen |= {(table.name, key.column.table.name) for key in table.foreign_keys}
+        yield from without_parent(connection, table)
     if connection.dialect.name != "sqlite":
         return
     found = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
@@ -61,7 +60,13 @@ def orphans(connection: Connection, *, ours: bool) -> Iterator[Finding]:
         )
 
 
-def _without_parent(connection: Connection, table: Table, key: ForeignKey) -> Iterator[Finding]:
+def without_parent(connection: Connection, table: Table) -> Iterator[Finding]:
+    """Rows of a table whose study or trial is not there."""
+    for key in table.foreign_keys:
+        yield from _without(connection, table, key)
+
+
+def _without(connection: Connection, table: Table, key: ForeignKey) -> Iterator[Finding]:
     child, parent = key.parent, key.column
     lost = and_(child.is_not(None), ~exists().where(parent == child))
     count = connection.scalar(select(func.count()).select_from(table).where(lost)) or 0

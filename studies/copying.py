@@ -18,7 +18,7 @@ from sqlalchemy import delete, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
 from studies import migrations, setup, target, transfer
-from studies.check_rows import sequence_of
+from studies.check_rows import sequence_of, without_parent
 from studies.database import check_file, explain, make_engine, parse_url, shown, writing
 from studies.errors import SweeplaneError, UserError
 from studies.reading import reading, said
@@ -161,16 +161,22 @@ def _copy(source: Connection, engine: Engine, url: URL, progress: Progress) -> l
                 sums[table.name] = _table(
                     source, connection, table, _at(progress, "copy", done, total)
                 )
+                # PostgreSQL's `points` has no foreign key that would refuse such rows.
+                for finding in without_parent(connection, table):
+                    raise _stopped(url, at, finding.what)
             at = "the comparison"
             compared = _compare(source, connection, sums, total, progress)
             _set_sequences(connection, data)
             at = "the end"
     except StatementError as error:
-        raise SweeplaneError(
-            f"copy to '{shown(url)}': stopped at {at}: {said(error, url)}. Nothing was copied. "
-            f"{_advice(str(error.orig))}"
-        ) from error
+        raise _stopped(url, at, said(error, url)) from error
     return compared
+
+
+def _stopped(url: URL, at: str, why: str) -> SweeplaneError:
+    return SweeplaneError(
+        f"copy to '{shown(url)}': stopped at {at}: {why}. Nothing was copied. {_advice(why)}"
+    )
 
 
 def _at(progress: Progress, phase: str, before: int, total: int) -> Callable[[str, int], None]:
@@ -234,6 +240,6 @@ def _advice(problem: str) -> str:
     text = problem.lower()
     if any(sign in text for sign in ("is full", "no space", "too big", "disk i/o")):
         return "Free some space and run it again."
-    if any(sign in text for sign in ("constraint", "foreign key", "out of range", "too long")):
+    if any(sign in text for sign in ("constraint", "not there", "out of range", "too long")):
         return "Run sweeps storage check on the source: it lists rows that do not belong."
     return "Run it again; sweeps storage check shows whether the source is sound."

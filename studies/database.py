@@ -6,7 +6,7 @@ driver's own transaction control is off (`isolation_level = None`): a transactio
 says `BEGIN IMMEDIATE`, since one that begins by reading cannot wait for the write lock later
 ("database is locked"); a reading one says `BEGIN` and sees one snapshot.
 
-PostgreSQL: psycopg 3, with 2 s to connect. A connection is asked whether it lives before it is
+PostgreSQL: psycopg 3, with 2 s to connect. A connection that has ended is replaced before it is
 used, TCP keepalives find a peer that is gone, and the server ends a statement after 60 s. It ends
 a transaction in which nothing happens after 20 s: that of a process which was paused, and whose
 locks would hold up all others. `?options=-c ...` of the URL changes what the server does.
@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 
 from studies.errors import NoStudiesError, UserError
 from studies.secrets import mask_passwords
@@ -145,7 +148,7 @@ def engine_options(url: URL, *, limits: bool = False) -> dict[str, Any]:
         arguments["options"] = f"{_LIMITS} {own}".strip()
     return {
         "connect_args": arguments,
-        "pool_pre_ping": True,
+        "pool_events": [(_on_postgres_checkout, "checkout")],
         "pool_recycle": RECYCLE_SECONDS,
     }
 
@@ -153,6 +156,18 @@ def engine_options(url: URL, *, limits: bool = False) -> dict[str, Any]:
 def _on_sqlite_connect(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_postgres_checkout(connection: Any, *_: object) -> None:
+    """Refuses a connection that its server has ended: the end of its socket is there to be read.
+
+    To ask the server would be a round trip for each transaction, and a report is one itself.
+    """
+    socket = select.poll()
+    if not connection.closed:
+        socket.register(connection, select.POLLIN)
+    if connection.closed or socket.poll(0):
+        raise DisconnectionError("the server has ended this connection")
 
 
 def make_engine(url: URL, *, limits: bool = False) -> Engine:
@@ -177,7 +192,24 @@ def writing(engine: Engine, *, durable: bool = False) -> Engine:
 
     `durable`: not even a power cut loses what is committed, nor what was before it.
     """
+    if engine.dialect.name != "sqlite":
+        return engine
     return engine.execution_options(immediate=True, durable=durable)
+
+
+@contextmanager
+def beginning(
+    engine: Engine, *, durable: bool = False, single: bool = False
+) -> Iterator[Connection]:
+    """A transaction that writes; `durable`: see `writing`.
+
+    `single`: one statement is all of it. PostgreSQL is told so, and neither BEGIN nor COMMIT.
+    """
+    with writing(engine, durable=durable).connect() as connection:
+        if single and engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        with connection.begin():
+            yield connection
 
 
 def explain(error: DBAPIError, url: URL) -> UserError:

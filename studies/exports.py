@@ -4,34 +4,31 @@ A row goes through these states; each change is one statement, so that a process
 two of them leaves something the next one can go on from:
 
     run_id ''     begin            a run is about to be made (or was made, and its id was lost)
-    run_id set    assign, advance  the run exists; points up to `last_step` are in it
-    closed        advance          it has its final status; no later pass looks at it
+    run_id set    assign, settle   the run exists; points up to `last_step` are in it
+    closed        advance, settle  it has its final status; no later pass looks at it
     run_id ''     reset, forget    the trial started anew, or the store has lost the run
 
 The parent run has no trial: its `last_step` counts finished trials, and -1 means that the child
-runs may still point to another parent.
+runs may still point to another parent. `assign` and `advance` write one row, `settle` those of
+many trials.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from studies import rows, schema, tables
+from studies import schema
 from studies.database import writing
-from studies.lookup import find_study
 from studies.retrying import retried
-from studies.rows import Curves, TrialRow
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy import ColumnElement, Engine
 
-    from studies.lookup import Study
     from studies.storage import StudyStorage
 
 PARENT_UNLINKED = -1
@@ -44,6 +41,9 @@ class Export:
     run_id: str  # '': intent only
     last_step: int
     closed: bool
+
+
+INTENT = Export("", 0, closed=False)  # of a trial
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,14 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A trial that may have something new for its run."""
+class Step:
+    """How far a trial's run is now."""
 
-    trial: TrialRow
-    export: Export | None  # None: never exported
-    curves: Curves  # points after `last_step`, and every test metric
+    trial_id: int
+    before: str  # the run that the row had; '': an intent
+    run_id: str
+    last_step: int
+    closed: bool
 
 
 @retried
@@ -107,26 +109,31 @@ def run_ids(target: Target) -> list[str]:
 
 @retried
 def begin(target: Target, trial_ids: Sequence[int | None]) -> set[int | None]:
-    """Writes the intent to make runs; returns those of the ids whose row is new."""
-    engine = writing(target.storage.engine)
+    """Writes the intent to make runs; returns those of the ids whose row is new.
+
+    An intent outlives a power cut, as the runs that follow do: without it, they would be made
+    once more.
+    """
+    if not trial_ids:
+        return set()
+    engine = writing(target.storage.engine, durable=True)
     dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
     query = (
         dialect.insert(schema.exports).on_conflict_do_nothing().returning(schema.exports.c.trial_id)
     )
-    new: set[int | None] = set()
+    intents = [
+        {
+            "study_id": target.study_id,
+            "trial_id": trial_id,
+            "tracking_uri": target.tracking_uri,
+            "run_id": "",
+            "last_step": PARENT_UNLINKED if trial_id is None else 0,
+            "closed": False,
+        }
+        for trial_id in trial_ids
+    ]
     with engine.begin() as connection:
-        for trial_id in trial_ids:
-            row = {
-                "study_id": target.study_id,
-                "trial_id": trial_id,
-                "tracking_uri": target.tracking_uri,
-                "run_id": "",
-                "last_step": PARENT_UNLINKED if trial_id is None else 0,
-                "closed": False,
-            }
-            if connection.execute(query, row).one_or_none() is not None:
-                new.add(trial_id)
-    return new
+        return set(connection.scalars(query, intents))
 
 
 @retried
@@ -156,6 +163,40 @@ def advance(
 
 
 @retried
+def settle(target: Target, steps: Sequence[Step]) -> set[int]:
+    """Notes how far the runs of many trials are; returns the trials that have another run by now.
+
+    Those rows stay as they are: another process stored its own run first, or has reset the row.
+    """
+    if not steps:
+        return set()
+    table = schema.exports.c
+    mine = and_(table.study_id == target.study_id, table.tracking_uri == target.tracking_uri)
+    change = (
+        update(schema.exports)
+        .where(mine, table.trial_id == bindparam("of"))
+        .where(table.run_id.in_([bindparam("before"), bindparam("now")]))
+        .values(run_id=bindparam("now"), last_step=bindparam("last"), closed=bindparam("ended"))
+    )
+    ids = [step.trial_id for step in steps]
+    query = select(table.trial_id, table.run_id).where(mine, table.trial_id.in_(ids))
+    with writing(target.storage.engine).begin() as connection:
+        connection.execute(change, [_parameters(step) for step in steps])
+        stored = {row.trial_id: row.run_id for row in connection.execute(query)}
+    return {step.trial_id for step in steps if stored.get(step.trial_id) != step.run_id}
+
+
+def _parameters(step: Step) -> dict[str, object]:
+    return {
+        "of": step.trial_id,
+        "before": step.before,
+        "now": step.run_id,
+        "last": step.last_step,
+        "ended": step.closed,
+    }
+
+
+@retried
 def reset(target: Target, trial_id: int | None, run_id: str) -> None:
     """Makes the row an intent again, if it still has this run."""
     query = (
@@ -182,90 +223,3 @@ def forget(target: Target) -> None:
                 .where(mine, chosen)
                 .values(run_id="", last_step=last_step, closed=False)
             )
-
-
-@retried
-def pending(target: Target, study_name: str, *, after: int, limit: int) -> list[Pending]:
-    """The trials whose run is not closed, by id: up to `limit`, those with an id above `after`.
-
-    Trials that wait are there only when they have a run or a curve. States are read before points,
-    so a trial read as finished has all of its points here.
-    """
-    with target.storage.engine.connect() as connection:
-        study = find_study(connection, study_name)
-        found = _open_trials(connection, target, after, limit)
-        trials = rows.fill(connection, study, [trial for trial, _ in found], every=False)
-        curves = _new_points(connection, target, study, [trial.trial_id for trial in trials])
-    return [
-        Pending(trial, export, curves.get(trial.trial_id, {}))
-        for trial, (_, export) in zip(trials, found, strict=True)
-    ]
-
-
-def _open_trials(
-    connection: Connection, target: Target, after: int, limit: int
-) -> list[tuple[TrialRow, Export | None]]:
-    trials, exports = tables.trials, schema.exports
-    columns, source = rows.heads()
-    same = and_(
-        exports.c.trial_id == trials.c.trial_id, exports.c.tracking_uri == target.tracking_uri
-    )
-    query = (
-        select(*columns, exports.c.run_id, exports.c.last_step)
-        .select_from(source.outerjoin(exports, same))
-        .where(
-            trials.c.study_id == target.study_id,
-            trials.c.trial_id > after,
-            or_(exports.c.closed.is_(False), exports.c.export_id.is_(None)),
-            or_(trials.c.datetime_start.is_not(None), exports.c.run_id != ""),
-        )
-        .order_by(trials.c.trial_id)
-        .limit(limit)
-    )
-    return [
-        (
-            rows.head(row),
-            None if row.run_id is None else Export(row.run_id, row.last_step, closed=False),
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _new_points(
-    connection: Connection, target: Target, study: Study, trial_ids: Collection[int]
-) -> dict[int, Curves]:
-    points, values, exports = schema.points, tables.intermediates, schema.exports
-    found: dict[int, Curves] = {}
-
-    def add(trial_id: int, name: str, step: int, value: float) -> None:
-        found.setdefault(trial_id, {}).setdefault(name, []).append((step, value))
-
-    def same(table: ColumnElement[int]) -> ColumnElement[bool]:
-        return and_(exports.c.trial_id == table, exports.c.tracking_uri == target.tracking_uri)
-
-    unseen = exports.c.export_id.is_(None)
-    objective = (
-        select(
-            values.c.trial_id,
-            values.c.step,
-            values.c.intermediate_value,
-            values.c.intermediate_value_type,
-        )
-        .select_from(values.outerjoin(exports, same(values.c.trial_id)))
-        .where(values.c.trial_id.in_(trial_ids))
-        .where(or_(unseen, values.c.step > exports.c.last_step))
-        .order_by(values.c.trial_id, values.c.step)
-    )
-    for trial_id, step, value, kind in connection.execute(objective):
-        add(trial_id, study.metric, step, tables.read_intermediate(value, kind))
-    tests = points.c.name.startswith("test/", autoescape=True)  # written after their epoch
-    others = (
-        select(points.c.trial_id, points.c.name, points.c.step, points.c.value)
-        .select_from(points.outerjoin(exports, same(points.c.trial_id)))
-        .where(points.c.trial_id.in_(trial_ids))
-        .where(or_(unseen, points.c.step > exports.c.last_step, tests))
-        .order_by(points.c.trial_id, points.c.name, points.c.step)
-    )
-    for trial_id, name, step, value in connection.execute(others):
-        add(trial_id, name, step, math.nan if value is None else value)
-    return found

@@ -27,7 +27,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from studies.database import shown, writing
+from studies.database import beginning, shown
 from studies.errors import OutOfReachError
 from studies.reading import said
 
@@ -73,12 +73,14 @@ def transaction(
     landed: Callable[[Connection, T], bool] | None = None,
     *,
     durable: bool = False,
+    single: bool = False,
 ) -> T:
     """Runs `body` in a transaction that writes, again as long as the database is lost.
 
     A connection that is lost during COMMIT leaves open whether it has arrived. `landed` is then
     asked first, in the next transaction, with what `body` had returned: True ends it with that.
-    A `body` without it changes nothing the second time. `durable`: see `database.writing`.
+    A `body` without it changes nothing the second time. `durable`, `single`: see
+    `database.beginning`.
 
     Raises:
         OutOfReachError: the database was lost for too long.
@@ -86,7 +88,7 @@ def transaction(
     before: list[T] = []
 
     def once() -> T:
-        with writing(engine, durable=durable).begin() as connection:
+        with beginning(engine, durable=durable, single=single) as connection:
             if landed is not None and before and landed(connection, before[0]):
                 return before[0]
             result = body(connection)

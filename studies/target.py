@@ -96,3 +96,5 @@ def _drop(connection: Connection) -> None:
     tables.studies.metadata.drop_all(connection)
     for table in transfer.version_tables():
         table.drop(connection, checkfirst=True)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("DROP FUNCTION IF EXISTS sweeplane_trial_deleted"))

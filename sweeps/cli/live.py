@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,31 @@ def warnings_after() -> Iterator[list[str]]:
     finally:
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
+
+
+@contextmanager
+def copying() -> Iterator[Callable[[int, int], None]]:
+    """Give the body what says how far MLflow's copy is, on standard error.
+
+    In a terminal that is one line that changes, else a line now and then.
+    """
+    in_terminal, next_line, said = sys.stderr.isatty(), 0.0, False
+
+    def say(done: int, total: int) -> None:
+        nonlocal next_line, said
+        text = f"Copying to MLflow: {done} of {total}"
+        if in_terminal:
+            click.echo(f"\r{text}", err=True, nl=False)
+            said = True
+        elif time.monotonic() >= next_line:
+            next_line = time.monotonic() + LINE_EVERY_SECONDS
+            click.echo(text, err=True)
+
+    try:
+        yield say
+    finally:
+        if said:
+            click.echo(err=True)
 
 
 @contextmanager

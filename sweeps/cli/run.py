@@ -144,10 +144,13 @@ def _train(
         return reason, worker.drained or interrupted
 
 
-def _interrupted(close: Callable[[], object]) -> bool:
+def _interrupted(close: Callable[..., object]) -> bool:
     """Make MLflow's last copy; return whether Ctrl-C cut it short."""
+    from sweeps.cli.live import copying
+
     try:
-        close()
+        with copying() as say:
+            close(on_progress=say)
     except KeyboardInterrupt:
         click.echo("MLflow lacks the last results; the next `sweeps run` copies them.", err=True)
         return True

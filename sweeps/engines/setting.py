@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -82,6 +83,10 @@ class Setting:
         if trial.start is not None:
             _load(made, trial.start)
         return made
+
+    def clock(self) -> float:
+        """Return seconds of work: on a processor its own, which others' work does not lengthen."""
+        return time.perf_counter() if self.device.type == "cuda" else time.process_time()
 
     def context(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass."""

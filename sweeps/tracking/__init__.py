@@ -4,6 +4,8 @@
     runs.py       a trial as a run: its name, params, tags, metrics, status
     parent.py     the sweep as the parent run: best so far, counts, description, artifacts
     ledger.py     the sweep's runs in the store, each made once
+    changes.py    what is new about a trial's run
+    writers.py    how it gets into the store; sqlite_writer.py: into a SQLite file, in bulk
     exporter.py   one pass: everything that the store does not have yet
     follower.py   passes on a background thread
 

@@ -1,22 +1,23 @@
 """One pass from the study DB to MLflow: everything that the store does not have yet.
 
-    intent (exports row)  ->  run made, its id stored  ->  params and metrics  ->  status, closed
+    intents (exports rows)  ->  runs: tags, params, points, status (writers.py)  ->  noted (exports)
 
-A pass may be killed anywhere and the next one goes on. An intent without a run id is looked for
-by its tags before a run is made for it. A trial that goes on where its curve ends goes on in its
-run, under the same start. When it has lost a part of its curve, its start has moved: the old run
-is deleted in MLflow (where it can be restored) and another one takes its place, since MLflow has
-no call that takes points out of a run. While it waits, its run is SCHEDULED.
+It goes in batches of trials, and a pass may be killed anywhere: the next one goes on. An intent
+without a run id is looked for by its tags before a run is made for it. What was written and not
+noted is written again, which changes nothing. A trial that goes on where its curve ends goes on in
+its run, under the same start. When it has lost a part of its curve, its start has moved: the old
+run is deleted in MLflow (where it can be restored) and another one takes its place, since MLflow
+has no call that takes points out of a run. While it waits, its run is SCHEDULED.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from studies import UserError, exports, get_sweep, mask_passwords, queries
-from sweeps.tracking import parent, runs, store
+from studies import UserError, exports, get_sweep, mask_passwords, queries, unexported
+from sweeps.tracking import changes, parent, runs, store, writers
 from sweeps.tracking.ledger import Ledger
 from sweeps.tracking.numbers import WorkerNumbers
 
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from studies import StudyStorage, Sweep
-    from studies.exports import Export, Pending
+    from studies.exports import Export
+    from studies.rows import TrialRow
+    from studies.unexported import Pending
+    from sweeps.tracking.changes import Change
+    from sweeps.tracking.writers import Writer
 
-BATCH = 200  # trials read from the study DB at once
+Progress = Callable[[int, int], None]
+
 _HELD = -1  # in place of an attempt's start: the trial waits, and its run says so
 
 
@@ -52,34 +58,51 @@ class Exporter:
         key = mask_passwords(store.absolute(tracking_uri))
         self._target = exports.Target(storage, self._sweep.study_id, key)
         self._opened: MlflowClient | None = None
+        self._opened_writer: Writer | None = None
         self._experiment = ""
         self._parent = ""
         self._attempts: dict[int, int] = {}  # trial id -> start of the attempt that its run has
-        self._metrics = 0
+        self._runs = self._metrics = 0
         self._numbers = WorkerNumbers(storage)
 
-    def run(self, *, refresh: bool = True) -> Synced:
-        """Copy what is new; `refresh`: the parent run's summary too, which reads every trial."""
-        self._metrics = 0
+    def run(self, *, refresh: bool = True, on_progress: Progress | None = None) -> Synced:
+        """Copy what is new.
+
+        Args:
+            refresh: the parent run's summary too, which reads every trial.
+            on_progress: called with the trials that are done and those there were to do.
+        """
+        self._runs = self._metrics = 0
         self._sweep = self._read_sweep()
-        if not self._experiment:
-            folder = store.artifact_folder(self._uri)
-            self._experiment = store.find_experiment(self._client, self._name, folder)
+        self.open()
         ledger = Ledger(self._client, self._experiment, self._target, self._sweep)
         self._parent = self._parent or ledger.parent()
         ledger.link_children(self._parent)
-        self._follow_trials(ledger)
+        self._follow_trials(ledger, on_progress)
         if refresh:
             self._refresh_parent(ledger)
         if points := self._numbers.due(self._sweep):
-            self._log(self._parent, points, {}, {})
-        return Synced(ledger.made, self._metrics)
+            writers.log(self._client, self._parent, points, {}, {})
+            self._metrics += len(points)
+        return Synced(ledger.made + self._runs, self._metrics)
+
+    def open(self) -> None:
+        """Open the store and find the experiment, if that is not done; imports MLflow."""
+        if not self._experiment:
+            folder = store.artifact_folder(self._uri)
+            self._experiment = store.find_experiment(self._client, self._name, folder)
 
     @property
     def _client(self) -> MlflowClient:
         if self._opened is None:
             self._opened = store.open_client(self._uri)
         return self._opened
+
+    @property
+    def _writer(self) -> Writer:
+        if self._opened_writer is None:
+            self._opened_writer = writers.open_writer(self._client, self._uri, self._experiment)
+        return self._opened_writer
 
     def _read_sweep(self) -> Sweep:
         sweep = get_sweep(self._storage, self._name)
@@ -89,90 +112,90 @@ class Exporter:
 
     # Trials.
 
-    def _follow_trials(self, ledger: Ledger) -> None:
-        after = 0
-        while items := exports.pending(self._target, self._name, after=after, limit=BATCH):
+    def _follow_trials(self, ledger: Ledger, on_progress: Progress | None) -> None:
+        total = unexported.count(self._target) if on_progress else 0
+        after = done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            if on_progress:
+                on_progress(min(done, total), total)
+
+        while items := unexported.pending(
+            self._target, self._name, after=after, limit=self._writer.batch
+        ):
             ready = [item for item in items if not _is_being_drawn(item)]
             new = exports.begin(
                 self._target, [item.trial.trial_id for item in ready if item.export is None]
             )
-            for item in ready:
-                self._follow(ledger, item, is_new=item.trial.trial_id in new)
+            found = [self._change(ledger, i, is_new=i.trial.trial_id in new) for i in ready]
+            news = [change for change in found if change is not None]
+            self._write(ledger, news, step)
+            done += len(items) - len(news)
             after = items[-1].trial.trial_id
 
-    def _follow(self, ledger: Ledger, item: Pending, *, is_new: bool) -> None:
+    def _write(self, ledger: Ledger, news: Sequence[Change], step: Callable[[], None]) -> None:
+        """Write changes, and note those that are written, also when a later one is not."""
+        written: list[Change] = []
+        try:
+            for change in self._writer.write(news):
+                written.append(change)
+                step()
+        finally:
+            lost = ledger.settle(written)
+        for change in written:
+            waits = change.status == runs.WAITING_STATUS
+            self._attempts[change.trial_id] = _HELD if waits else change.start
+            self._metrics += len(change.points)
+        for trial_id in lost:
+            del self._attempts[trial_id]
+        self._runs += sum(not change.run_id for change in news)
+
+    def _change(self, ledger: Ledger, item: Pending, *, is_new: bool) -> Change | None:
+        """What is new about a trial's run; None: nothing."""
         trial = item.trial
-        export = item.export or exports.read(self._target, trial.trial_id)
+        export = item.export or (
+            exports.INTENT if is_new else exports.read(self._target, trial.trial_id)
+        )
         if export is None:
-            return  # the trial was deleted
+            return None  # the trial was deleted
         waits = trial.state == "WAITING"
         if waits and self._attempts.get(trial.trial_id) == _HELD:
-            return
+            return None
         if waits and trial.started is None:  # it has no curve
-            self._hold(ledger, trial.trial_id, export)
-            return
+            return self._hold(ledger, trial, export)
         start = runs.started(trial)
         known = self._attempts.get(trial.trial_id) == start
+        waited = False
         if export.run_id and not known:
             run = ledger.get(export.run_id)
             if run is None or run.info.start_time != start:
-                self._start_anew(ledger, trial.trial_id, export, in_store=run is not None)
-                return
-            if run.info.status == runs.WAITING_STATUS and not waits:
-                self._client.update_run(export.run_id, runs.RUNNING_STATUS)
-                self._client.set_tag(export.run_id, "outcome", trial.outcome)
-        if not is_new and not export.run_id:
+                return self._start_anew(ledger, trial.trial_id, export, in_store=run is not None)
+            waited = run.info.status == runs.WAITING_STATUS
+        if export.run_id:
+            return changes.of_run(item, export, known=known, waited=waited)
+        if not is_new:
             ledger.look_for_runs()
-        run_id = export.run_id or ledger.make(
-            trial.trial_id,
-            trial.number,
-            runs.run_name(trial),
-            start,
-            runs.trial_tags(self._sweep, trial, self._parent),
-        )
-        self._copy(item, run_id, export.last_step, with_params=not known)
-        self._attempts[trial.trial_id] = start
-        if waits:
-            self._say_waiting(trial.trial_id, run_id)
+        claimed = ledger.claim(trial.number, start)
+        return changes.of_new_run(self._sweep, item, self._parent, claimed)
 
-    def _copy(self, item: Pending, run_id: str, last_step: int, *, with_params: bool) -> None:
-        trial = item.trial
-        ended = trial.state in runs.STATUS
-        points = runs.points(trial, item.curves)
-        last = max([last_step, *(point.step for point in points)])
-        if ended:
-            points += runs.final_points(trial)
-        self._log(
-            run_id,
-            points,
-            runs.params(trial) if with_params else {},
-            runs.outcome_tags(trial) if ended else {},
-        )
-        if ended:
-            end = runs.started(trial) if trial.completed is None else runs.millis(trial.completed)
-            self._client.set_terminated(run_id, runs.end_status(trial), end)
-        if ended or last > last_step:
-            exports.advance(self._target, trial.trial_id, run_id, last, closed=ended)
-
-    def _hold(self, ledger: Ledger, trial_id: int, export: Export) -> None:
+    def _hold(self, ledger: Ledger, trial: TrialRow, export: Export) -> Change | None:
         if not export.run_id:
-            return
+            return None
         if ledger.get(export.run_id) is None:
-            exports.reset(self._target, trial_id, export.run_id)
-        else:
-            self._say_waiting(trial_id, export.run_id)
+            exports.reset(self._target, trial.trial_id, export.run_id)
+            return None
+        return changes.of_waiting_run(trial, export)
 
-    def _say_waiting(self, trial_id: int, run_id: str) -> None:
-        self._client.update_run(run_id, runs.WAITING_STATUS)
-        self._client.set_tag(run_id, "outcome", "waiting")
-        self._attempts[trial_id] = _HELD
-
-    def _start_anew(self, ledger: Ledger, trial_id: int, export: Export, *, in_store: bool) -> None:
+    def _start_anew(
+        self, ledger: Ledger, trial_id: int, export: Export, *, in_store: bool
+    ) -> Change | None:
         if in_store:
             self._client.delete_run(export.run_id)
         exports.reset(self._target, trial_id, export.run_id)
-        for again in exports.pending(self._target, self._name, after=trial_id - 1, limit=1):
-            self._follow(ledger, again, is_new=True)
+        again = unexported.pending(self._target, self._name, after=trial_id - 1, limit=1)
+        return self._change(ledger, again[0], is_new=True) if again else None
 
     # The parent.
 
@@ -192,7 +215,9 @@ class Exporter:
         facts = queries.status(self._storage, self._name)
         maximize = facts.direction == "maximize"
         points = parent.points(ended, facts.metric, maximize=maximize, after=export.last_step)
-        self._log(self._parent, points, params, parent.tags(self._sweep, facts, rows))
+        tags = parent.tags(self._sweep, facts, rows)
+        writers.log(self._client, self._parent, points, params, tags)
+        self._metrics += len(points)
         if over:
             end = runs.millis(self._sweep.updated_at)
             self._client.set_terminated(self._parent, status, end)
@@ -218,25 +243,6 @@ class Exporter:
         self._parent = ledger.parent()
         ledger.link_children(self._parent)
         self._refresh_parent(ledger)
-
-    def _log(
-        self,
-        run_id: str,
-        points: Sequence[runs.Point],
-        params: dict[str, str],
-        tags: dict[str, str],
-    ) -> None:
-        """Write in as few calls as MLflow's limits allow (1,000 metrics, 100 params and tags)."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        self._client.log_batch(
-            run_id,
-            [Metric(p.key, p.value, p.timestamp, p.step) for p in points],
-            [Param(name, value) for name, value in params.items()],
-            [RunTag(name, value) for name, value in tags.items()],
-            synchronous=True,
-        )
-        self._metrics += len(points)
 
 
 def _is_being_drawn(item: Pending) -> bool:

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from studies import StudyStorage
-    from sweeps.tracking.exporter import Exporter
+    from sweeps.tracking.exporter import Exporter, Progress
 
 PASS_SECONDS = 1.0  # between two passes, so that reports in between go together
+PASS_SHARE = 0.1  # of the time, at most
 REFRESH_SECONDS = 10.0  # between two summaries of the parent run
-LONGEST_PAUSE_SECONDS = 30.0  # between two tries while the store is out of reach
+LONGEST_PAUSE_SECONDS = 30.0  # between two passes, also while the store is out of reach
+SAID_AFTER_SECONDS = 1.5  # of waiting for the last pass
+LOOK_SECONDS = 0.2
 
 
 class Follower:
     """Copies what is new in a sweep to MLflow; nothing of it waits, raises or blocks.
 
+    While the sweep trains, passes are rare and large; what is left, the last one copies.
     `wake` says that there may be something new; `close` makes the last pass, so the sweep's
     status must be in the study DB before. An outage gives one call of `on_warning`, and the
     passes go on in growing intervals until the store answers; what is then still missing, the
@@ -51,6 +55,8 @@ class Follower:
         self._exporter: Exporter | None = None
         self._failures = 0
         self._refreshed = 0.0
+        self._pause = PASS_SECONDS
+        self._copied = 0, 0  # trials of this pass: done, to do
 
     def start(self) -> None:
         """Start the thread, whose first pass comes at once."""
@@ -60,8 +66,13 @@ class Follower:
         """Say that there may be something new; returns at once."""
         self._woken.set()
 
-    def close(self, timeout: float = 60.0) -> bool:
-        """Make the last pass and end the thread, waiting `timeout` seconds at most.
+    def close(self, patience: float = 60.0, on_progress: Progress | None = None) -> bool:
+        """Make the last pass and end the thread.
+
+        Args:
+            patience: seconds without any progress after which it is given up.
+            on_progress: called now and then, when it takes longer, with the trials that are done
+                and those there were to do.
 
         Returns:
             Whether MLflow has everything; when not, the warning said so.
@@ -70,13 +81,24 @@ class Follower:
             return False
         self._closing.set()
         self._woken.set()
-        self._thread.join(timeout)
+        self._join(patience, on_progress)
         if self._thread.is_alive():
             self._warn(
-                f"MLflow at {mask_passwords(self._uri)} did not take everything within "
-                f"{timeout:.0f} s; the study DB has it all, and the next `sweeps run` copies it."
+                f"MLflow at {mask_passwords(self._uri)} took nothing for {patience:.0f} s; the "
+                "study DB has everything, and the next `sweeps run` copies it."
             )
         return not self._thread.is_alive() and self._failures == 0
+
+    def _join(self, patience: float, on_progress: Progress | None) -> None:
+        begun = heard = time.monotonic()
+        seen = self._copied
+        while self._thread.is_alive() and time.monotonic() - heard < patience:
+            self._thread.join(min(LOOK_SECONDS, patience))
+            if self._copied == seen:
+                continue
+            seen, heard = self._copied, time.monotonic()
+            if on_progress and heard - begun > SAID_AFTER_SECONDS:
+                on_progress(*seen)
 
     def _run(self) -> None:
         from studies import open_storage
@@ -101,11 +123,11 @@ class Follower:
             pause = PASS_SECONDS * 2.0 ** min(self._failures, 10)
             self._closing.wait(min(pause, LONGEST_PAUSE_SECONDS))
         else:
-            self._closing.wait(PASS_SECONDS)
+            self._closing.wait(self._pause)
             self._woken.wait()
 
     def _pass(self, storage: StudyStorage, *, last: bool) -> None:
-        store.quiet_environment()
+        store.load_mlflow()
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -115,7 +137,10 @@ class Follower:
         try:
             if self._exporter is None:
                 self._exporter = Exporter(storage, self._name, self._uri)
-            self._exporter.run(refresh=refresh)
+            self._exporter.open()
+            begun = time.monotonic()
+            self._exporter.run(refresh=refresh, on_progress=self._count)
+            self._pause = pause_after(time.monotonic() - begun)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             self._exporter = None
             if self._failures == 0:
@@ -126,6 +151,9 @@ class Follower:
         if refresh:
             self._refreshed = time.monotonic()
 
+    def _count(self, done: int, total: int) -> None:
+        self._copied = done, total
+
     def _outage(self, error: Exception) -> str:
         said = store.masked(str(error), self._uri).strip().splitlines()
         cause = said[0][:200] if said else type(error).__name__
@@ -134,6 +162,11 @@ class Follower:
             f"MLflow at {where} does not take the results: {cause}. Training goes on, and the "
             "study DB has them all; MLflow catches up when it answers again."
         )
+
+
+def pause_after(seconds: float) -> float:
+    """Return how long to wait after a pass that took `seconds`: the longer it was, the longer."""
+    return min(max(seconds / PASS_SHARE, PASS_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 def _to_stderr(text: str) -> None:

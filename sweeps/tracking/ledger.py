@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from studies import exports
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from studies import Sweep
     from studies.exports import Target
+    from sweeps.tracking.changes import Change
 
 _RUNS_A_PAGE = 1000
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such run; a deleted one
@@ -50,11 +52,10 @@ class Ledger:
         exports.begin(self._target, [None])
         self._unclaimed = None
         self.look_for_runs()
-        start = runs.millis(self._sweep.created_at)
-        return self.make(None, None, self._sweep.name, start, runs.sweep_tags(self._sweep))
+        return self._make_parent()
 
     def look_for_runs(self) -> None:
-        """Find the sweep's runs in the store by their tags, so that `make` takes them first."""
+        """Find the sweep's runs in the store by their tags, for `claim`."""
         if self._unclaimed is not None:
             return
         self._unclaimed = {}
@@ -73,29 +74,30 @@ class Ledger:
                 self._unclaimed.setdefault(place, []).append(run)
             token = page.token or ""
 
-    def make(
-        self, trial_id: int | None, number: int | None, name: str, start: int, tags: dict[str, str]
-    ) -> str:
-        """Return the id of a run for an intent: one that was found, else a new one.
-
-        Args:
-            trial_id, number: the trial's; None: the parent run.
-            name, start, tags: the run's; start in milliseconds since the epoch.
-        """
-        found = self._claim(number, start)
+    def _make_parent(self) -> str:
+        found = self.claim(None, start := runs.millis(self._sweep.created_at))
         run_id = found or str(
-            self._client.create_run(self._experiment, start, tags, name).info.run_id
+            self._client.create_run(
+                self._experiment, start, runs.sweep_tags(self._sweep), self._sweep.name
+            ).info.run_id
         )
-        if exports.assign(self._target, trial_id, run_id):
+        if exports.assign(self._target, None, run_id):
             self.made += not found
             return run_id
-        export = exports.read(self._target, trial_id)
+        export = exports.read(self._target, None)
         stored = "" if export is None else export.run_id
         if stored != run_id:
             self._client.delete_run(run_id)  # another process was faster
         return stored
 
-    def _claim(self, number: int | None, start: int) -> str:
+    def claim(self, number: int | None, start: int) -> str:
+        """Return the run that `look_for_runs` found for a trial, or '' (None: the parent's).
+
+        Args:
+            number: the trial's.
+            start: of the trial's present curve, in milliseconds since the epoch; the runs of
+                earlier ones are deleted.
+        """
         claimed = ""
         for run in (self._unclaimed or {}).pop(number, []):
             if not claimed and run.info.start_time == start:
@@ -103,6 +105,20 @@ class Ledger:
             else:
                 self._client.delete_run(run.info.run_id)  # of an earlier attempt
         return claimed
+
+    def settle(self, changes: Sequence[Change]) -> set[int]:
+        """Note that changes are in the store; return the trials that have another run by now.
+
+        A run that is new here is deleted when another process has stored its own first.
+        """
+        steps = [
+            exports.Step(c.trial_id, c.known_as, c.run_id, c.last_step, c.closed) for c in changes
+        ]
+        lost = exports.settle(self._target, steps)
+        for change in changes:
+            if change.trial_id in lost and not change.known_as:
+                self._client.delete_run(change.run_id)
+        return lost
 
     def link_children(self, parent_id: str) -> None:
         """Point the child runs to a parent run that has taken another one's place."""

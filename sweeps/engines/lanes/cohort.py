@@ -36,6 +36,8 @@ class Cohort:
         self._fusing: Fusing | None = None
         self.ladder = Ladder({}, 1.0)
         self.groups: list[Group] = []
+        self.failed: list[tuple[Run, Exception]] = []
+        """Runs whose models could not be made anew; who finds them ends them."""
 
     @property
     def why_alone(self) -> str:
@@ -88,10 +90,7 @@ class Cohort:
             wanted = sum(len(run.replicas) for run in waiting)
             grows = used + wanted > group.size and group.size < self.ladder.most
             if not seated or grows or (fewer and self.ladder.lanes_for(used) != group.size):
-                for run in seated:
-                    run.unseat(self.states(run))
-                self.groups.remove(group)
-                waiting = seated + waiting
+                waiting = self._dissolve(group, seated) + waiting
         for group in self.groups:
             waiting = _fill(group, waiting)
         while waiting:
@@ -106,17 +105,26 @@ class Cohort:
     def halve(self, group: Group, runs: list[Run]) -> None:
         """The group's program does not fit into memory: its runs go on with half of the lanes."""
         self.ladder = self.ladder.up_to(group.size // 2)
-        for run in runs:
-            run.unseat(self.states(run))
-        self.groups.remove(group)
-        self.seat(runs, fewer=False)
+        self.seat(self._dissolve(group, runs), fewer=False)
 
     def take_apart(self, group: Group, runs: list[Run]) -> None:
         """The group's program fails: its runs go on one by one, where the epoch began."""
-        for run in runs:
-            run.unseat(self.states(run))
+        for run in self._dissolve(group, runs):
             run.may_fuse = False
+
+    def _dissolve(self, group: Group, runs: list[Run]) -> list[Run]:
+        """End a group; return those of its runs that go on, the others are `failed`."""
         self.groups.remove(group)
+        left = []
+        for run in runs:
+            try:
+                run.unseat(self.states(run))
+            except Exception as error:  # the user's own code makes the models
+                run.unseat([])
+                self.failed.append((run, error))
+            else:
+                left.append(run)
+        return left
 
     def states(self, run: Run) -> list[Replica]:
         """Return a seated run's models as replicas of their own."""

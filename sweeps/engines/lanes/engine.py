@@ -81,15 +81,17 @@ class LanesEngine:
         # What was interrupted is not gone on with.
         self._runs: list[Run] = []
         self._cohorts: dict[str, Cohort] = {}
-        self._began, self._ended = time.perf_counter(), 0
+        self._began, self._ended = self._setting.clock(), 0
         self._outlook = outlook
-        self._programs = Programs(self._compiling, self._seconds_left, self._say)
+        self._programs = Programs(
+            self._compiling, self._seconds_left, self._say, self._setting.clock
+        )
 
     def _seconds_left(self) -> float:
         """Return for how long this engine goes on to train, as it looks now."""
         outlook = self._outlook()
         begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
-        seconds = (time.perf_counter() - self._began) / max(self._ended + begun, 1e-9)
+        seconds = (self._setting.clock() - self._began) / max(self._ended + begun, 1e-9)
         return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * seconds)
 
     def _refill(self, tasks: Tasks, feed: Feed) -> None:
@@ -110,6 +112,7 @@ class LanesEngine:
         for cohort in self._cohorts.values():
             runs = [run for run in self._runs if run.cohort is cohort]
             cohort.seat(runs, fewer=self._room() > 0)
+        self._give_up(feed)
         alone = sum(len(run.replicas) for run in self._runs)
         lanes = sum(group.size for each in self._cohorts.values() for group in each.groups)
         models = sum(len(run.trial.seeds) for run in self._runs)
@@ -161,6 +164,7 @@ class LanesEngine:
             while waiting := [group for group in cohort.groups if group not in trained]:
                 trained.append(waiting[0])
                 self._together(cohort, waiting[0])
+        self._give_up(feed)
         for run in [run for run in self._runs if run.group is None and not run.measured]:
             try:
                 run.alone()
@@ -199,9 +203,10 @@ class LanesEngine:
     def _together(self, cohort: Cohort, group: Group) -> None:
         """Train a group's runs; if the program fails, go on otherwise, where the epoch began."""
         runs = [run for run in self._runs if run.group is group]
-        restore = group.keep()
+        restore: Callable[[], None] = lambda: None  # noqa: E731  (while nothing has changed)
         began = time.perf_counter()
         try:
+            restore = group.keep()
             found = group.epoch()
         except Exception as error:
             restore()
@@ -217,6 +222,14 @@ class LanesEngine:
         for run in runs:
             run.took(seconds, share=1 / len(runs))
             run.measured = [found[lane] for lane in run.lanes]
+
+    def _give_up(self, feed: Feed) -> None:
+        """End the trials whose models could not be made anew."""
+        for cohort in self._cohorts.values():
+            for run, error in cohort.failed:
+                feed.finish([run.fails(error)])
+                self._leave({run.trial.number})
+            cohort.failed.clear()
 
     def _point(self, run: Run) -> Point:
         values = run.values()

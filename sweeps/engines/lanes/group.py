@@ -106,11 +106,13 @@ class Group:
         pace = Pace(config, total, maximize=self._objective.maximize)
         pace.begin(replica.scheduler.state)
         epoch = replica.scheduler.last_epoch // self._steps
+        stack.used.add(lane)
         self._seats[lane] = Seat(config, replica.seed, pace, momentum_name(rule), epoch)
 
     def leave(self, lane: int) -> None:
         """Free a lane."""
         self._seats[lane] = None
+        self._stack.used.discard(lane)
 
     def fill(self, lane: int, replica: Replica) -> None:
         """Bring a fresh replica of a lane's model to where the lane is."""

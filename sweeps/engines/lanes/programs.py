@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Sequence
 
 from torch import Tensor
@@ -19,13 +18,17 @@ class Programs:
     """Keeps each program while the engine runs: a group that comes again finds its own.
 
     `compiling` is "auto", True or False. `left` gives an estimate of the seconds of training that
-    are left.
+    are left, by `clock`.
     """
 
     def __init__(
-        self, compiling: bool | str, left: Callable[[], float], say: Callable[[str], None]
+        self,
+        compiling: bool | str,
+        left: Callable[[], float],
+        say: Callable[[str], None],
+        clock: Callable[[], float],
     ) -> None:
-        self._compiling, self._left, self._say = compiling, left, say
+        self._compiling, self._left, self._say, self.clock = compiling, left, say, clock
         self._made: dict[Hashable, Program | None] = {}
         self._cost = _COMPILATION_SECONDS  # of a compilation, as the last one had it
 
@@ -46,7 +49,7 @@ class Programs:
             return
         if self._compiling == "auto" and not self._pays(program):
             return
-        began = time.perf_counter()
+        began = self.clock()
         try:
             program.compile(taken)
         except Exception as error:  # no compiler here, or one that fails
@@ -54,7 +57,7 @@ class Programs:
             self._say(f"steps are not compiled: {type(error).__name__}: {first}")
             self._compiling = False
         else:
-            self._cost = time.perf_counter() - began
+            self._cost = self.clock() - began
 
     def _pays(self, program: Program) -> bool:
         """Has it taken so long that compiling costs little beside, and is enough left?"""

@@ -45,6 +45,8 @@ class Stack:
         self._model, self._context = model, context
         self._untrained = untrained
         self._places = _places(model)
+        self.used: set[int] = set()
+        """The lanes that somebody has; what is called lane by lane is called for these only."""
         self._single: set[str] = set()  # functions that vmap cannot call
         self._trained = {n: p for n, p in model.named_parameters() if n not in untrained}
         self.shapes = [tuple(p.shape) for p in self._trained.values()]
@@ -179,12 +181,13 @@ class Stack:
                     dims = (0, 0 if apart else None)
                     return torch.vmap(function, in_dims=dims)(output, target)
                 except Exception:  # it asks for a number, or branches on one: lane by lane then
-                    self._single.add(name)
-            values = [
-                function(tree_map(_at(lane), output), target[lane] if apart else target)
-                for lane in range(self.lanes)
-            ]
-        return torch.stack([torch.as_tensor(value) for value in values])
+                    pass
+            values = [torch.full((), torch.nan)] * self.lanes
+            for lane in self.used:  # what nobody's lane gives may be refused
+                own = tree_map(_at(lane), output), target[lane] if apart else target
+                values[lane] = torch.as_tensor(function(*own))
+        self._single.add(name)
+        return torch.stack([value.double() for value in values])
 
     def _rest(self, model: nn.Module) -> dict[str, Tensor]:
         frozen = {n: p.detach() for n, p in model.named_parameters() if n in self._untrained}

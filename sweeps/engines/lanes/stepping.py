@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
 
@@ -49,11 +48,11 @@ class Stepper:
             if program is None:
                 raise RuntimeError("a step on a smaller batch cannot be traced")
             self._programs.prepare(program, feeding(step, head))
-            began = time.perf_counter()
+            began = self._programs.clock()
             for each in chain([head], alike):
                 yield program(feeding(step, each))
                 step += 1
-            program.seconds += time.perf_counter() - began
+            program.seconds += self._programs.clock() - began
         if tables is not None:
             tables.count()
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from sqlalchemy import text
 
-from studies import migrations, open_storage, schema, setup
+from studies import migrations, open_storage, setup
+from tests.integration.studies.databases import differences
 
 
 class TestSqlite(StorageTestCase):
@@ -39,16 +38,8 @@ def test_the_pinned_schema_of_optuna_is_that_of_the_installed_one(tmp_path: Path
 
 
 def test_our_schema_is_what_the_migrations_make(database_url: str) -> None:
-    ours = set(schema.metadata.tables)
     with open_storage(database_url) as storage, storage.engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "include_name": lambda name, kind, _: kind != "table" or name in ours,
-                "compare_server_default": True,
-            },
-        )
-        assert compare_metadata(context, schema.metadata) == []
+        assert differences(connection) == []
 
 
 def test_the_listed_revisions_are_the_files_in_order() -> None:

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import optuna
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import Boolean, DateTime, create_engine, event, inspect, text
+from sqlalchemy import Boolean, Connection, DateTime, create_engine, event, inspect, text
 
 from studies import (
     Finish,
@@ -159,14 +161,32 @@ def statements(storage: StudyStorage) -> Iterator[list[tuple[str, Any]]]:
     event.remove(storage.engine, "before_cursor_execute", note)
 
 
+def differences(connection: Connection) -> list[Any]:
+    """What our tables have otherwise than `schema` says, as Alembic finds it."""
+    names = schema.metadata.tables
+
+    def includes(found: Any, _name: str | None, kind: str, *_: Any) -> bool:
+        is_key = kind == "foreign_key_constraint" and connection.dialect.name == "postgresql"
+        return not (is_key and found.table.name == "points")  # it has a trigger
+
+    options = {
+        "include_name": lambda name, kind, _: kind != "table" or name in names,
+        "include_object": includes,
+        "compare_server_default": True,
+    }
+    context = MigrationContext.configure(connection, opts=options)
+    return list(compare_metadata(context, schema.metadata))
+
+
 def leftovers(url: str) -> list[str]:
-    """Tables, and on PostgreSQL types and sequences, in a database."""
+    """Tables, and on PostgreSQL types, sequences and functions, in a database."""
     engine = create_engine(url)
     with engine.connect() as connection:
         found = inspect(connection).get_table_names()
         if engine.dialect.name == "postgresql":
             types = "SELECT typname FROM pg_type WHERE typtype = 'e'"
             sequences = "SELECT relname FROM pg_class WHERE relkind = 'S'"
-            found += connection.scalars(text(f"{types} UNION {sequences}")).all()
+            own = "SELECT proname FROM pg_proc WHERE proname LIKE 'sweeplane%'"
+            found += connection.scalars(text(f"{types} UNION {sequences} UNION {own}")).all()
     engine.dispose()
     return found

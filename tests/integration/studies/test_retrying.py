@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from studies import (
@@ -168,6 +168,25 @@ def _slow_write(storage: StudyStorage, trial_id: int) -> None:
     with storage.engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE trials SET number = number WHERE trial_id = {trial_id}")
         connection.exec_driver_sql("SELECT pg_sleep(1)")
+
+
+def test_a_connection_that_was_ended_is_replaced_before_it_is_used(pg: StudyStorage) -> None:
+    def pids() -> list[int]:
+        """The server's processes for our own engine and for Optuna's."""
+        found = []
+        for engine in (pg.engine, pg.inner.engine):  # type: ignore[attr-defined]
+            with engine.connect() as connection:
+                found.append(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        return found
+
+    before = pids()
+    assert pids() == before
+    killer = create_engine(pg.url)
+    with killer.connect() as connection:
+        for pid in before:
+            assert connection.scalar(select(func.pg_terminate_backend(pid, 5000)))  # and waits
+    killer.dispose()
+    assert len({*before, *pids()}) == 4
 
 
 def test_which_errors_of_sqlite_are_a_pause(tmp_path: Any) -> None:

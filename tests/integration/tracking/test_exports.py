@@ -6,8 +6,17 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from studies import Drawn, Finish, Report, SweepRecord, create_sweep, exports, open_storage
-from studies.exports import Export, Target
+from studies import (
+    Drawn,
+    Finish,
+    Report,
+    SweepRecord,
+    create_sweep,
+    exports,
+    open_storage,
+    unexported,
+)
+from studies.exports import Export, Step, Target
 from tests.integration.studies.databases import hand_all_back
 
 
@@ -33,7 +42,7 @@ def ids(target: Target) -> tuple[int, int]:
 
 
 def pending(target: Target) -> list[exports.Pending]:
-    return exports.pending(target, "digits", after=0, limit=10)
+    return unexported.pending(target, "digits", after=0, limit=10)
 
 
 def test_a_row_goes_from_intent_to_closed(target: Target) -> None:
@@ -52,7 +61,7 @@ def test_a_row_goes_from_intent_to_closed(target: Target) -> None:
     assert item.export == Export("run-a", 1, closed=False)
     assert item.curves == {"valid/loss": [(2, 0.5)], "train/loss": [(2, 2.0)]}
     assert other.curves["valid/loss"] == [(1, 1.0), (2, 0.5)]
-    assert [i.trial.trial_id for i in exports.pending(target, "digits", after=0, limit=1)] == [
+    assert [i.trial.trial_id for i in unexported.pending(target, "digits", after=0, limit=1)] == [
         first
     ]
 
@@ -60,6 +69,35 @@ def test_a_row_goes_from_intent_to_closed(target: Target) -> None:
     assert [item.trial.trial_id for item in pending(target)] == [second]
     exports.forget(target)
     assert exports.read(target, first) == Export("", 0, closed=False)
+
+
+def test_many_rows_are_settled_at_once(target: Target) -> None:
+    first, second = ids(target)
+    assert unexported.count(target) == 2
+    assert exports.begin(target, [first, second]) == {first, second}
+    exports.assign(target, second, "run-b")
+    assert exports.settle(target, []) == set()
+    lost = exports.settle(
+        target,
+        [
+            Step(first, "", "run-a", 2, closed=True),
+            Step(second, "", "run-c", 1, closed=True),  # another process was faster
+        ],
+    )
+    assert lost == {second}
+    assert exports.read(target, first) == Export("run-a", 2, closed=True)
+    assert exports.read(target, second) == Export("run-b", 0, closed=False)
+    assert unexported.count(target) == 1
+
+    steps = [
+        Step(first, "run-a", "run-a", 1, closed=False),
+        Step(second, "run-b", "run-b", 2, True),
+    ]
+    assert exports.settle(target, steps) == set()
+    assert exports.read(target, first) == Export("run-a", 1, closed=False)
+    exports.reset(target, first, "run-a")
+    assert exports.settle(target, steps) == {first}  # the row stays an intent
+    assert exports.read(target, first) == exports.INTENT
 
 
 def test_test_metrics_come_after_their_epoch(target: Target) -> None:

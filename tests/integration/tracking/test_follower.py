@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from sweeps.mlflow_ui import Server
 from sweeps.tracking import Follower, sync
+from sweeps.tracking import follower as following
 from sweeps.tracking.runs import PARENT_TAG
 from tests.integration.studies.databases import set_status
 from tests.waiting import wait_for
@@ -135,6 +136,26 @@ def test_long_curves_go_in_batches(study: Any, server: Server, mlflow_db: Path) 
     assert stored["0", "valid/accuracy", 513] == 513 / 1024
 
 
+def test_the_last_pass_says_how_far_it_is(
+    study: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SAID_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.001)
+    for _ in range(5):
+        study.train([0.5])
+    said: list[tuple[int, int]] = []
+    copying = Follower(study.storage.url, "digits", uri)
+    copying.start()
+    assert copying.close(on_progress=lambda *counts: said.append(counts))
+    assert said
+    assert said == sorted(said)
+    assert {total for _, total in said} == {5}
+
+
+def test_long_passes_are_followed_by_long_pauses() -> None:
+    assert [following.pause_after(seconds) for seconds in (0.0, 0.25, 60.0)] == [1.0, 2.5, 30.0]
+
+
 def test_a_server_that_never_answers_holds_nobody_up(
     study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,10 +167,10 @@ def test_a_server_that_never_answers_holds_nobody_up(
         follower = Follower(study.storage.url, "digits", address, on_warning=warnings.append)
         follower.start()
         begun = time.monotonic()
-        assert not follower.close(timeout=0.5)
+        assert not follower.close(patience=0.5)
         assert time.monotonic() - begun < 1.5
-        assert not follower.close(timeout=30)
-    assert "did not take everything within" in warnings[0]
+        assert not follower.close(patience=30)
+    assert "took nothing for" in warnings[0]
     assert "me:***@127.0.0.1" in warnings[0]
     assert "secret" not in "".join(warnings)
 

@@ -1,13 +1,10 @@
-"""Later passes: repeated, killed, after a change in the study DB or in the store."""
+"""Later passes: repeated, after a change in the study DB or in the store."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from sweeps.retry import retry
 from sweeps.tracking import sync
 from tests.integration.studies.databases import hand_all_back, set_status
 
-KILLED = """
+SYNC = """
 import sys
 from studies import open_storage
 from sweeps.tracking import sync
@@ -40,26 +37,6 @@ def test_a_repeat_adds_nothing(full: Any, uri: str, mlflow_db: Path) -> None:
     assert sync(full.storage, "digits", uri).runs == 0
     assert (rows(mlflow_db), rows(mlflow_db, "SELECT count(*) FROM runs")) == before
     assert_agree(full, MlflowClient(uri))
-
-
-def test_killed_in_the_middle_and_run_again(study: Any, uri: str, mlflow_db: Path) -> None:
-    for index in range(60):
-        study.train([0.5, 0.25, index / 1000])
-    command = [sys.executable, "-W", "ignore", "-c", KILLED]
-    command += [str(study.storage.url), uri]
-    for enough in (10, 35):  # killed twice, in the middle of making runs
-        process = subprocess.Popen(command)
-        while rows(mlflow_db, "SELECT count(*) FROM runs") < enough:
-            assert process.poll() is None
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert rows(mlflow_db, "SELECT count(*) FROM runs") < 61
-    sync(study.storage, "digits", uri)
-    assert rows(mlflow_db, "SELECT count(*) FROM runs") == 61
-    points = 60 * (3 * 3 + 1 + 3)  # three curves of three epochs, test, value, seconds, epochs
-    assert rows(mlflow_db) == points + 2 * 60  # the parent's best and count
-    assert_agree(study, MlflowClient(uri))
 
 
 def test_a_trial_started_anew_has_the_new_curve_only(study: Any, uri: str) -> None:
@@ -141,7 +118,7 @@ def test_an_empty_store_at_the_same_address_is_filled_again(
     set_status(full.storage, full.study_id, "drained")
     # MLflow keeps one engine a URI in a process, so the file changes between two processes.
     path = tmp_path / "mlflow.db"
-    command = [sys.executable, "-W", "ignore", "-c", KILLED]
+    command = [sys.executable, "-W", "ignore", "-c", SYNC]
     path.write_bytes(empty_mlflow)
     subprocess.run([*command, str(full.storage.url), f"sqlite:///{path}"], check=True)
     path.write_bytes(empty_mlflow)

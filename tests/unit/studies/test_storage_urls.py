@@ -49,7 +49,6 @@ def test_a_url_is_shown_without_any_password() -> None:
 def test_what_the_url_sets_wins() -> None:
     base = "postgresql+psycopg://me@host/db"
     given = engine_options(parse_url(base))
-    assert given["pool_pre_ping"]
     assert (given["connect_args"]["connect_timeout"], "options" in given["connect_args"]) == (
         2,
         False,
