@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 ASSUMED = (
     "every trial costs what the one tried does: {title}, batch size {batch_size}",
-    "each worker has a core, or a device, of its own",
+    "lanes with several optimizers cost no more than those with its one",
+    "each worker has a core, or a device, of its own, as busy with other work as now",
     "lanes shorten evaluations as they shorten steps, and are all taken, to the end",
     "starting up, compiling, asking, reporting and checkpoints take no time",
     "no trial fails, and compiled steps are no faster than those tried",

@@ -131,23 +131,9 @@ def _picture(progress: Progress, metric: str) -> Group:
     parts: list[RenderableType] = [Text(headline(progress, metric)), table(columns, rows)]
     if math.isfinite(progress.total):
         parts.insert(1, ProgressBar(total=progress.total, completed=progress.done, width=60))
-    parts += _paces(progress)
+    parts += pace.picture(progress.read_numbers())
     if progress.note:
         parts.append(Text(progress.note))
     elapsed = duration(time.monotonic() - progress.started)
     parts.append(Text(f"{elapsed}. Ctrl-C ends the epoch and hands the trial back.", style="dim"))
     return Group(*parts)
-
-
-def _paces(progress: Progress) -> list[RenderableType]:
-    """Return what the workers do: a line for all, and a row each where there are several."""
-    from rich.text import Text
-
-    numbers = progress.read_numbers()
-    said = pace.line(numbers)
-    if said is None:
-        return []
-    if len(numbers) < 2:
-        return [Text(said)]
-    rows = [(worker, *pace.cells(own)) for worker, own in numbers.items()]
-    return [Text(said), table(["worker", *pace.COLUMNS], rows)]

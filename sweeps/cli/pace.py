@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sweeps.cli.render import table
+from sweeps.engines.tally import PHASES
 from sweeps.numbers import together
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from sweeps.numbers import Numbers
 
-COLUMNS = ["lanes>", "steps/s>", "examples/s>", "asking>", "training>", "evaluating>", "reporting>"]
-
-
-def cells(numbers: Numbers) -> tuple[str, ...]:
-    """Return the numbers as a table's cells, under `COLUMNS`."""
-    shares = (f"{share:.0%}" for share in numbers.shares.values())
-    return _lanes(numbers), *_paces(numbers), *shares
+_COLUMNS = ["lanes>", "steps/s>", "examples/s>", *(f"{phase}>" for phase in PHASES)]
 
 
 def line(each: Mapping[str, Numbers]) -> str | None:
@@ -26,11 +24,30 @@ def line(each: Mapping[str, Numbers]) -> str | None:
         return None
     steps, examples = _paces(numbers)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in numbers.shares.items())
-    return f"lanes {_lanes(numbers)}, {steps} steps/s, {examples} examples/s; {shares}"
+    return f"lanes {lanes(numbers)}, {steps} steps/s, {examples} examples/s; {shares}"
 
 
-def _lanes(numbers: Numbers) -> str:
+def picture(each: Mapping[str, Numbers]) -> list[RenderableType]:
+    """Return what the workers do: a line for all, and a row each where there are several."""
+    from rich.text import Text
+
+    said = line(each)
+    if said is None:
+        return []
+    if len(each) < 2:
+        return [Text(said)]
+    rows = [(worker, *_cells(own)) for worker, own in each.items()]
+    return [Text(said), table(["worker", *_COLUMNS], rows)]
+
+
+def lanes(numbers: Numbers) -> str:
+    """Return how many models train in how many lanes: 60/64."""
     return f"{numbers.models}/{numbers.lanes}"
+
+
+def _cells(numbers: Numbers) -> tuple[str, ...]:
+    shares = (f"{numbers.shares[phase]:.0%}" for phase in PHASES)
+    return lanes(numbers), *_paces(numbers), *shares
 
 
 def _paces(numbers: Numbers) -> tuple[str, str]:

@@ -94,7 +94,7 @@ def status(study: str, top: int, storage: str, as_json: bool) -> None:
         if order is not None:
             click.echo(order)
         if now.workers:
-            render.console().print(_workers_table(now, numbers))
+            _print_workers(now, numbers)
         render.console().print(leaderboard_table(store, study, top))
 
 
@@ -126,21 +126,26 @@ def _numbers(storage: StudyStorage, now: StudyStatus) -> dict[int, Numbers]:
     return {worker.worker_id: Numbers.from_json(said) for worker, said in pulse.workers}
 
 
+def _print_workers(now: StudyStatus, numbers: Mapping[int, Numbers]) -> None:
+    known = {w.process.name: numbers[w.worker_id] for w in now.workers if w.worker_id in numbers}
+    screen = render.console()
+    for part in (_workers_table(now, numbers), *pace.picture(known)):
+        screen.print(part)
+
+
 def _workers_table(now: StudyStatus, numbers: Mapping[int, Numbers]) -> Table:
-    rows = []
-    for w in now.workers:
-        own = numbers.get(w.worker_id)
-        unknown = ["-" if w.lanes else "watches", *["-"] * (len(pace.COLUMNS) - 1)]
-        rows.append(
-            (
-                w.process.name,
-                w.device,
-                f"{render.duration(w.heartbeat_age)} ago",
-                *(unknown if own is None else pace.cells(own)),
-                ", ".join(map(str, now.holding.get(w.worker_id, ()))) or "-",
-            )
+    lanes = {worker_id: pace.lanes(own) for worker_id, own in numbers.items()}
+    rows = [
+        (
+            w.process.name,
+            w.device,
+            lanes.get(w.worker_id, w.lanes or "watches"),
+            f"{render.duration(w.heartbeat_age)} ago",
+            ", ".join(map(str, now.holding.get(w.worker_id, ()))) or "-",
         )
-    return render.table(["worker", "device", "heartbeat>", *pace.COLUMNS, "trials"], rows)
+        for w in now.workers
+    ]
+    return render.table(["worker", "device", "lanes>", "heartbeat>", "trials"], rows)
 
 
 def _json(now: StudyStatus, numbers: Mapping[int, Numbers]) -> dict[str, Any]:
