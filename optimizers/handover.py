@@ -52,6 +52,11 @@ class HandOver:
         """The class's own name."""
         return self.path.rpartition(".")[2]
 
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The constructor's parameters."""
+        return inspect.signature(_imported(self.path)).parameters
+
     def switched(self, switches: Mapping[str, object]) -> HandOver:
         """This optimizer with other static switches.
 

@@ -1,69 +1,62 @@
 """`sweeps run --workers N`: N processes of this machine on one study, and who looks after them.
 
-Each is `sweeps worker`, with one thread on a CPU, in a place that starts it again when it dies; one
-that ends with an error ends all. SIGINT or SIGTERM here is passed on as SIGINT: each
-worker drains; a second one kills them. When this process is killed, its workers see the end of
-their standard input and drain.
+Each is `sweeps worker`, with one thread on a CPU, started ahead of time by `sweeps.starting`, in a
+place that starts it again when it dies; one that ends with an error ends all. SIGINT or SIGTERM
+here is passed on as SIGINT: each worker drains; a second one kills them. When this process is
+killed, its workers see the end of their standard input and drain.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import LEASE_SECONDS, Order, OutOfReachError, UserError, queries
+from studies import Order, OutOfReachError, UserError, queries
 from studies.pulse import read_pulse
 from studies.retrying import at_most
 from sweeps.config import Config
 from sweeps.control import ended_by, note
+from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
-from sweeps.keeping import DEFAULT_KEEPING, Keeping
-from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.numbers import Numbers
-from sweeps.place import Place
 from sweeps.plan import plan
 from sweeps.progress import Running
-from sweeps.worker import exhausted, make_budget, make_progress, to_stderr
 
-LOOK_SECONDS = 0.1
+if TYPE_CHECKING:
+    from sweeps.launch import OpenSweep
+    from sweeps.place import Place
+
+LOOK_SECONDS = 0.02
 SHOW_SECONDS = 0.5
 REACH_SECONDS = 1.0  # for the study DB to answer: this process must tend the others meanwhile
 OUT_OF_REACH = "the study DB is out of reach; the workers try again"
 
 
 class Crew:
-    """Runs a sweep with `count` processes: `with Crew(sweep, 4) as crew: crew.run()`."""
+    """Runs a sweep with its processes: `with Crew(sweep, places, ...) as crew: crew.run()`."""
 
     def __init__(
         self,
         sweep: OpenSweep,
-        count: int,
-        changed: Callable[[], None] = lambda: None,
+        places: Sequence[Place],
+        changed: Callable[[], None],
         *,
-        lease_seconds: float = LEASE_SECONDS,
-        keeping: Keeping = DEFAULT_KEEPING,
-        warn: Callable[[str], None] = to_stderr,
+        lease_seconds: float,
+        warn: Callable[[str], None],
     ) -> None:
-        self._sweep, self._changed = sweep, changed
-        self._lease_seconds, self._keeping = lease_seconds, keeping
+        self._sweep, self._places, self._changed = sweep, places, changed
         self._warn, self._warned = warn, set[str]()
         device = resolve_device(sweep.spec.device)
         self._member = Member(
             sweep, device=device, lanes=0, leads=True, lease_seconds=lease_seconds
         )
-        self._places = [
-            Place(f"worker {n}", self._command(), self._environment(device))
-            for n in range(1, count + 1)
-        ]
         self._draining = False
         self._before = _ended(sweep.study.get_trials(deepcopy=False))
         self._shown = 0.0
@@ -190,21 +183,6 @@ class Crew:
     def _send(self, number: signal.Signals) -> None:
         for place in self._places:
             place.send(number)
-
-    def _command(self) -> list[str]:
-        study, device = self._sweep.study.study_name, self._sweep.spec.device
-        lease = ["--lease-seconds", str(self._lease_seconds), "--until-stdin-closes"]
-        folder, every = self._keeping.folder, self._keeping.every
-        kept = ["--checkpoint-every", "none" if every is None else str(every)]
-        kept += [] if folder is None else ["--checkpoints", str(folder)]
-        own = [sys.executable, "-m", "sweeps", "worker"]
-        return [*own, "--study", study, "--device", device, *lease, *kept]
-
-    def _environment(self, device: str) -> dict[str, str]:
-        # The URL may hold a password, which arguments would show to everybody.
-        url = self._sweep.storage.url.render_as_string(hide_password=False)
-        threads = {} if device.startswith("cuda") else {"OMP_NUM_THREADS": "1"}
-        return {**threads, **os.environ, "SWEEPS_STORAGE": url}
 
 
 def _ended(trials: list[FrozenTrial]) -> dict[int, str]:

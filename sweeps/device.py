@@ -30,8 +30,8 @@ def resolve_device(device: str) -> str:
 
 def name_of(device: str) -> str:
     """Return the make of a torch device: the GPU's name, or the processor's architecture."""
-    import torch
-
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
     return platform.machine()

@@ -28,9 +28,11 @@ from studies import (
 )
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
+from sweeps.loading import importing
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
 from sweeps.tasks import load_factory
+from sweeps.tasks.builtin import import_libraries
 from sweeps.tasks.task import Task
 
 TASKS_KEPT = 8
@@ -79,7 +81,10 @@ def task_source(spec: Spec) -> Tasks:
             returned something else.
     """
     factory = load_factory(spec.task, spec.path.parent)
-    from sweeps.tasks.data import seed_everything  # torch, which a refusal must not wait for
+    with importing():
+        from sweeps.tasks.data import seed_everything  # torch, which a refusal must not wait for
+
+        import_libraries(spec.task)
 
     @lru_cache(maxsize=TASKS_KEPT)
     def build(arguments: str) -> Task:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,15 +16,28 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
 MOST_DEATHS = 5
+BEGIN = b"begin\n"
 WARNING = "Warning: "  # before a line of a worker's standard error
 
 
 @dataclass
 class _Running:
-    """A process, its standard input, which tells it that this one lives, and its errors."""
+    """A process, its standard input, and its errors.
+
+    A line on its standard input tells it to begin; the end of it, that this process has ended.
+    """
 
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    told: bool = False
+
+    def begin(self) -> None:
+        """Let it begin, if that was not said before."""
+        if self.told or self.process.stdin is None:
+            return
+        self.told = True
+        with suppress(BrokenPipeError):  # it has ended, which `tend` sees
+            self.process.stdin.write(BEGIN)
 
     def last_words(self) -> str:
         """Return what a process that has ended wrote to standard error."""
@@ -46,8 +60,12 @@ class Place:
         self.said = ""  # of its last death
         self.warnings: list[str] = []
 
+    def start(self) -> None:
+        """Start it ahead of time: it waits for the first `tend`."""
+        self._running = self._start()
+
     def tend(self, *, drain: bool) -> None:
-        """Start it if it should run, and see whether it has ended."""
+        """Start it if it should run, let it begin, and see whether it has ended."""
         now = time.monotonic()
         if self.over:
             return
@@ -55,10 +73,21 @@ class Place:
             self.over = drain
             if not drain and now >= self._next:
                 self._running = self._start()
+                self._running.begin()
         elif (code := self._running.process.poll()) is not None:
             said = self._said(self._running.last_words())
             self._running = None
             self._ended(code, said, now, drain=drain)
+        elif not drain:
+            self._running.begin()
+
+    def end(self) -> None:
+        """Kill the process, if there is one."""
+        if self._running is not None:
+            self._running.process.kill()
+            self._running.process.wait()
+            self._running.last_words()
+            self._running = None
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there is one."""
@@ -71,6 +100,7 @@ class Place:
         process = subprocess.Popen(
             self._command,
             env=self._environment,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import StudyStorage, UserError, queries
+from sweeps.grid_points import GRID_INDEX
 from sweeps.outcomes import has_failed
-from sweeps.sampling import CMA_STATE, GRID_INDEX
+from sweeps.sampling import CMA_STATE
 
 RETRY_OF = "retry_of"
 _KEPT = ("config", "origin")

@@ -107,15 +107,11 @@ def _optimizer_code(config: Config) -> str:
     """Return the optimizer's line; its arguments are lr and those that are not the defaults."""
     import torch
 
-    from optimizers import ALGORITHMS, build_optimizer
+    from optimizers import ALGORITHMS
     from optimizers.handover import HandOver
 
     algorithm = ALGORITHMS[config.optimizer]
-    built = build_optimizer(config.optimizer, [torch.zeros(1)], config.hypers, config.switches)
-    values = built.defaults
-    if isinstance(algorithm, HandOver):
-        values = algorithm.arguments(config.hypers, config.switches)
-    parameters = inspect.signature(type(built)).parameters
+    values, parameters = _constructor(config)
     given = {
         name: value
         for name, value in values.items()
@@ -133,6 +129,23 @@ def _optimizer_code(config: Config) -> str:
     if getattr(algorithm, "averages", False):
         code += "  # evaluate within `with optimizer.averaged():`"
     return code
+
+
+def _constructor(config: Config) -> tuple[Mapping[str, Any], Mapping[str, inspect.Parameter]]:
+    """Return what the optimizer's constructor is given, and its parameters.
+
+    No optimizer is made: torch's first one imports its compiler (0.6 s).
+    """
+    from optimizers import ALGORITHMS
+    from optimizers.drop_in.arguments import knob_arguments, param_group, signature
+    from optimizers.handover import HandOver
+
+    algorithm = ALGORITHMS[config.optimizer]
+    hypers, switches = config.hypers, config.switches
+    if isinstance(algorithm, HandOver):
+        return algorithm.arguments(hypers, switches), algorithm.parameters
+    given = knob_arguments(algorithm, hypers, switches)
+    return param_group(algorithm, [], (), given), signature(algorithm).parameters
 
 
 def yaml_text(config: Config) -> str:

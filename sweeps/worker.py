@@ -15,34 +15,29 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from optuna.trial import FrozenTrial, TrialState
-
 from optimizers import SCHEDULES
 from studies import LEASE_SECONDS, Order, Points
 from sweeps.asking import Asker
-from sweeps.budget import Budget
 from sweeps.control import Interrupted, Interruptible, ended_by, note
+from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
+from sweeps.grid_points import GRID_INDEX, free_of
 from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
 from sweeps.numbers import Gauge
-from sweeps.outcomes import has_failed
-from sweeps.plan import plan, planned
-from sweeps.progress import Progress
+from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming
-from sweeps.sampling import GRID_INDEX, free_of, free_points, make_sampler
+from sweeps.sampling import make_sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import optuna
 
     from sweeps.config import Config
@@ -216,32 +211,6 @@ def learns(spec: Spec) -> bool:
     return spec.method not in ("random", "qmc", "grid")
 
 
-def make_budget(spec: Spec) -> Budget:
-    """Return the limits that a sweep file gives."""
-    return Budget(
-        trials=spec.budget.trials,
-        time=spec.budget.time or math.inf,
-        device_seconds=(spec.budget.gpu_hours or math.inf) * 3600,
-        target=spec.metric.target,
-        maximize=spec.metric.goal == "maximize",
-    )
-
-
-def make_progress(sweep: OpenSweep) -> Progress:
-    """Return the counts at the start."""
-    spec = sweep.spec
-    trials = sweep.study.get_trials(deepcopy=False)
-    progress = Progress(
-        total=min(spec.budget.trials, _most_trials(sweep)),
-        done_before=sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials),
-        maximize=spec.metric.goal == "maximize",
-    )
-    for trial in trials:
-        if trial.state == TrialState.COMPLETE:
-            progress.saw(trial.number, trial.values[0])
-    return progress
-
-
 def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
     sampled = sweep.spec.space.suggest(trial)
     return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
@@ -251,25 +220,6 @@ def _points(sweep: OpenSweep) -> Points | None:
     if sweep.spec.method != "grid":
         return None
     return Points(GRID_INDEX, partial(free_of, sweep.spec.space.size() or 0))
-
-
-def exhausted(sweep: OpenSweep, trials: Sequence[FrozenTrial]) -> str | None:
-    """Return that a grid has no point left, in words; None when it has, or for another method."""
-    if sweep.spec.method != "grid":
-        return None
-    points = sweep.spec.space.size() or 0
-    if free_points(points, trials):
-        return None
-    held = {t.system_attrs.get(GRID_INDEX) for t in trials if not has_failed(t)}
-    failed = points - len(held - {None})
-    return f"the grid's {points} points have run" + (f", {failed} failed" if failed else "")
-
-
-def _most_trials(sweep: OpenSweep) -> float:
-    """Return how many trials there can be: a grid ends, and planned trials stand beside it."""
-    if sweep.spec.method != "grid":
-        return math.inf
-    return len(planned(sweep)) + (sweep.spec.space.size() or 0)
 
 
 def longest_warmup(space: Space) -> float:

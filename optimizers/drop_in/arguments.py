@@ -62,6 +62,24 @@ def signature(rule: Rule) -> Signature:
     )
 
 
+def knob_arguments(
+    rule: Rule, hypers: Mapping[str, float], switches: Mapping[str, object]
+) -> dict[str, Any]:
+    """The constructor's arguments that these knobs mean; a missing one has its default.
+
+    Raises:
+        ValueError: an unknown hyperparameter or switch, or an invalid value.
+    """
+    rule.switched(switches).check(hypers)
+    found: dict[str, Any] = dict(switches)
+    defaults = with_decay(rule, str(switches.get("decay", rule.decay)))
+    for name, (key, index) in places(rule).items():
+        value: Any = hypers.get(name, defaults[name].default)
+        value = None if name in rule.nones and value == 0 else value
+        found[key] = value if index is None else (*found.get(key, ()), value)
+    return found
+
+
 def param_group(rule: Rule, params: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The param group's defaults that a call of the constructor means.
 

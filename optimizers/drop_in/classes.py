@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from optimizers.drop_in.arguments import places, signature
+from optimizers.drop_in.arguments import knob_arguments, signature
 from optimizers.drop_in.optimizer import RuleOptimizer
 from optimizers.handover import ALGORITHMS, HandOver
 from optimizers.names import lookup
 from optimizers.rule import Rule
 from optimizers.rules import RULES
-from optimizers.spaces import with_decay
 
 
 def drop_in_class(rule: Rule) -> type[RuleOptimizer]:
@@ -51,11 +49,4 @@ def build_optimizer(
     if isinstance(algorithm, HandOver):
         return algorithm.build(params, hypers, switches)
     cls = DROP_INS[name]
-    cls.rule.switched(switches).check(hypers)
-    arguments: dict[str, Any] = dict(switches)
-    defaults = with_decay(cls.rule, str(switches.get("decay", cls.rule.decay)))
-    for hyper, (key, index) in places(cls.rule).items():
-        value: Any = hypers.get(hyper, defaults[hyper].default)
-        value = None if hyper in cls.rule.nones and value == 0 else value
-        arguments[key] = value if index is None else (*arguments.get(key, ()), value)
-    return cls(params, **arguments)
+    return cls(params, **knob_arguments(cls.rule, hypers, switches))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.cli import options, render
-from sweeps.cli.worker import DRAINED_EXIT_CODE
+from sweeps.cli.worker import DRAINED_EXIT_CODE, use_one_thread
 from sweeps.keeping import Every, Keeping
+from sweeps.loading import importing
 
 if TYPE_CHECKING:
+    from sweeps.crew import Crew
     from sweeps.launch import OpenSweep
+    from sweeps.place import Place
+    from sweeps.spec import Spec
+    from sweeps.worker import Worker
 
 
 @click.command()
@@ -78,58 +83,76 @@ def run(
     # What the user's own code prints must not stand in the JSON.
     users = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with users:
-        asked = {"device": device, "workers": workers}
-        sweep, where = _open(file, name, storage, tracking, asked)
-    with sweep.storage:
-        with users:
-            kept = Keeping(checkpoints, checkpoint_every)
-            reason, drained = _train(sweep, where, lease_seconds, kept, quiet=as_json)
-        _summary(sweep, reason, where, as_json=as_json)
-    if drained:
+        spec = _read(file, {"device": device, "workers": workers})
+    names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
+    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
+    if _run(spec, *names, own, users, as_json=as_json):
         sys.exit(DRAINED_EXIT_CODE)
 
 
-def _open(
-    file: Path,
-    name: str | None,
-    storage: str | None,
-    tracking: str | None,
-    asked: Mapping[str, Any],
-) -> tuple[OpenSweep, str]:
-    from sweeps.device import resolve_device
-    from sweeps.launch import open_sweep
-    from sweeps.spec import load_spec
-    from sweeps.tracking import check_uri
+def _run(
+    spec: Spec,
+    url: str,
+    study: str,
+    tracking: str,
+    own: Mapping[str, Any],
+    users: AbstractContextManager[object],
+    *,
+    as_json: bool,
+) -> bool:
+    """Train, and say what came of it; return whether it was stopped before its end."""
+    from sweeps.starting import starting
 
-    spec = load_spec(file, {key: value for key, value in asked.items() if value is not None})
+    with ExitStack() as stack:
+        with users:
+            places = stack.enter_context(starting(spec, url, study, **own))
+            sweep = _open(spec, url, study, tracking)
+        stack.enter_context(sweep.storage)
+        with users:
+            reason, drained = _train(sweep, places, tracking, own, quiet=as_json)
+        _summary(sweep, reason, tracking, as_json=as_json)
+    return drained
+
+
+def _read(file: Path, asked: Mapping[str, Any]) -> Spec:
+    with importing():
+        from sweeps.spec import load_spec
+
+    return load_spec(file, {key: value for key, value in asked.items() if value is not None})
+
+
+def _open(spec: Spec, url: str, study: str, tracking: str) -> OpenSweep:
+    with importing():
+        from sweeps.device import resolve_device
+        from sweeps.launch import open_sweep
+        from sweeps.tracking import check_uri
+
     if spec.device.startswith("cuda"):
         resolve_device(spec.device)
-    where = tracking or spec.tracking
-    if where != "none":
-        check_uri(where)
-    return open_sweep(spec, storage or spec.storage, name or spec.name, keep=True), where
+    if tracking != "none":
+        check_uri(tracking)
+    return open_sweep(spec, url, study, keep=True)
 
 
 def _train(
-    sweep: OpenSweep, tracking: str, lease_seconds: float, keeping: Keeping, *, quiet: bool
+    sweep: OpenSweep,
+    places: Sequence[Place],
+    tracking: str,
+    own: Mapping[str, Any],
+    *,
+    quiet: bool,
 ) -> tuple[str, bool]:
-    from sweeps.cli.live import live, warnings_after
-    from sweeps.cli.worker import use_one_thread
-    from sweeps.crew import Crew
-    from sweeps.tracking import Follower
-    from sweeps.worker import Worker
+    with importing():
+        from sweeps.cli.live import live, warnings_after
+        from sweeps.tracking import Follower
 
-    use_one_thread()
     with warnings_after() as warnings:
         name = sweep.study.study_name
         follower = None
         if tracking != "none":
             follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
         changed = follower.wake if follower else lambda: None
-        own: dict[str, Any] = {"lease_seconds": lease_seconds, "keeping": keeping}
-        own["warn"] = warnings.append
-        count = sweep.spec.workers if isinstance(sweep.spec.workers, int) else 1  # not "auto"
-        worker = Worker(sweep, changed, **own) if count == 1 else Crew(sweep, count, changed, **own)
+        worker = _worker(sweep, places, changed, warnings.append, own)
         if not quiet:
             verb = "created" if sweep.created else "resumed"
             click.echo(f"Study '{name}' {verb} in {sweep.storage}")
@@ -142,6 +165,25 @@ def _train(
         finally:
             interrupted = follower is not None and _interrupted(follower.close)
         return reason, worker.drained or interrupted
+
+
+def _worker(
+    sweep: OpenSweep,
+    places: Sequence[Place],
+    changed: Callable[[], None],
+    warn: Callable[[str], None],
+    own: Mapping[str, Any],
+) -> Worker | Crew:
+    """Return what runs the sweep: this process, or those in `places`."""
+    with importing():
+        if places:
+            from sweeps.crew import Crew
+        else:
+            from sweeps.worker import Worker
+    if places:
+        return Crew(sweep, places, changed, lease_seconds=own["lease_seconds"], warn=warn)
+    use_one_thread()
+    return Worker(sweep, changed, warn=warn, **own)
 
 
 def _interrupted(close: Callable[..., object]) -> bool:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ import click
 
 from sweeps.cli import options
 from sweeps.keeping import Every, Keeping
+from sweeps.loading import importing
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
 
 DRAINED_EXIT_CODE = 130
+TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a first optimizer
 
 
 @click.command()
@@ -29,11 +32,11 @@ DRAINED_EXIT_CODE = 130
 @options.checkpoints
 @options.checkpoint_every
 @click.option(
-    "--until-stdin-closes",
-    "until_eof",
-    is_flag=True,
+    "--led",
+    metavar="TASK",
     hidden=True,
-    help="Drain at the end of standard input: `sweeps run --workers` holds the other end.",
+    help="`sweeps run --workers` holds the other end of standard input: import what TASK needs, "
+    "begin after a line, drain at the end.",
 )
 def worker(
     study: str,
@@ -42,7 +45,7 @@ def worker(
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
-    until_eof: bool,
+    led: str | None,
 ) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
 
@@ -58,30 +61,44 @@ def worker(
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
       sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
     """
-    sweep = _open(study, storage, device, known=until_eof)
+    if led is not None and not _told_to_begin(led):
+        return
+    sweep = _open(study, storage, device, known=led is not None)
     use_one_thread()
     own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
     with sweep.storage:
         click.echo(f"Joined study '{study}' in {sweep.storage}")
-        reason, drained = _train(sweep, own, until_eof=until_eof)
+        reason, drained = _train(sweep, own, led=led is not None)
     click.echo(f"Ended: {reason}.")
     if drained:
         sys.exit(DRAINED_EXIT_CODE)
 
 
-def _train(sweep: OpenSweep, own: dict[str, Any], *, until_eof: bool) -> tuple[str, bool]:
-    from sweeps.cli.live import live, warnings_after
-    from sweeps.worker import Worker
+def _train(sweep: OpenSweep, own: dict[str, Any], *, led: bool) -> tuple[str, bool]:
+    with importing():
+        from sweeps.cli.live import live, warnings_after
+        from sweeps.worker import Worker
 
     with (
         warnings_after() as warnings,
         Worker(sweep, leads=False, warn=warnings.append, **own) as working,
     ):
-        if until_eof:
+        if led:
             threading.Thread(target=_drain_at_eof, args=(working.drain,), daemon=True).start()
         with live(working.progress, sweep.spec.metric.name, quiet=False):
             reason = working.run()
         return reason, working.drained
+
+
+def _told_to_begin(task: str) -> bool:
+    """Import what training takes and what `task` needs; return whether there is a study then."""
+    from sweeps.tasks.builtin import import_libraries
+
+    with importing():
+        for module in TRAINING:
+            import_module(module)
+        import_libraries(task)
+    return bool(os.read(0, 1024))  # nothing: `sweeps run` has ended before it made the study
 
 
 def use_one_thread() -> None:

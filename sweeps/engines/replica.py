@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from optimizers import SCHEDULES, build_optimizer, build_scheduler
+from optimizers import SCHEDULES, ScheduleLR, build_optimizer, build_scheduler
 from sweeps.engines.base import Trial
 from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
 from sweeps.tasks.data import Split, epoch_seed, seed_everything
@@ -37,8 +38,20 @@ def mean(curves: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(curve[name] for curve in curves) / len(curves) for name in curves[0]}
 
 
+@dataclass(frozen=True)
+class Gear:
+    """What trains a model: optimizer, average of the weights, and schedule."""
+
+    optimizer: Optimizer
+    average: Averaged | None
+    scheduler: ScheduleLR
+
+
 class Replica:
-    """One model of a trial, its optimizer, its schedule and its average."""
+    """One model of a trial, its optimizer, its schedule and its average.
+
+    These are made when they are asked for first: a fresh model that trains in a lane needs none.
+    """
 
     def __init__(
         self,
@@ -48,31 +61,56 @@ class Replica:
         model: nn.Module,
         setting: Setting,
     ) -> None:
-        config = trial.config
+        self._config = trial.config
         self._task, self._train, self.seed = data.task, data.train, seed
-        self._batch_size = config.batch_size
+        self._batch_size = trial.config.batch_size
         self.model, self._context, self._objective = model, setting.context, setting.objective
         self._tally = setting.tally
-        self.optimizer = build_optimizer(
-            config.optimizer, model.parameters(), config.hypers, config.switches
+        self._steps = data.train.steps(self._batch_size)
+        self._feedback = SCHEDULES[trial.config.schedule].feedback
+        self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
+
+    @property
+    def fresh(self) -> bool:
+        """Has nothing been asked of it, so that it is at its start?"""
+        return "gear" not in self.__dict__
+
+    @cached_property
+    def gear(self) -> Gear:
+        """Optimizer, average and schedule, made for the weights that the model has now."""
+        config, total = self._config, self._steps * self._config.epochs
+        optimizer = build_optimizer(
+            config.optimizer, self.model.parameters(), config.hypers, config.switches
         )
-        if has_modes(self.optimizer):
-            cast(Any, self.optimizer).train()
-        self._steps = data.train.steps(config.batch_size)
-        total = self._steps * config.epochs
-        self.average: Averaged | None = None
+        if has_modes(optimizer):
+            cast(Any, optimizer).train()
+        average = None
         if config.average != "none":
-            self.average = Averaged(model, config, total, self._context)
-        self.scheduler = build_scheduler(
+            average = Averaged(self.model, config, total, self._context)
+        scheduler = build_scheduler(
             config.schedule,
-            self.optimizer,
+            optimizer,
             total,
             config.schedule_hypers,
             maximize=self._objective.maximize,
-            average=self.average.weights if self.average else None,
+            average=average.weights if average else None,
         )
-        self._feedback = SCHEDULES[config.schedule].feedback
-        self.last_step = 0  # of the last epoch: its first update with a non-finite loss, or its end
+        return Gear(optimizer, average, scheduler)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What updates the model."""
+        return self.gear.optimizer
+
+    @property
+    def average(self) -> Averaged | None:
+        """The average of its weights, where the trial has one."""
+        return self.gear.average
+
+    @property
+    def scheduler(self) -> ScheduleLR:
+        """What moves the learning rate."""
+        return self.gear.scheduler
 
     def state(self) -> dict[str, Any]:
         """Return all of it that goes on after an epoch; the tensors are those of training."""

@@ -24,20 +24,13 @@ from typing import TYPE_CHECKING
 
 from sweeps.sampling.base import SpaceSampler
 from sweeps.sampling.branches import CMA_STATE, CmaEsSampler, GpSampler
-from sweeps.sampling.plain import (
-    GRID_INDEX,
-    GridSampler,
-    QmcSampler,
-    RandomSampler,
-    free_of,
-    free_points,
-)
+from sweeps.sampling.plain import GridSampler, QmcSampler, RandomSampler
 from sweeps.sampling.tpe import TpeSampler
 
 if TYPE_CHECKING:
     from sweeps.space import Space
 
-__all__ = ["CMA_STATE", "GRID_INDEX", "free_of", "free_points", "make_sampler"]
+__all__ = ["CMA_STATE", "make_sampler"]
 
 SAMPLERS: Mapping[str, type[SpaceSampler]] = {
     "tpe": TpeSampler,

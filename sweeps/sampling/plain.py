@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from sweeps.outcomes import has_failed
+from sweeps.grid_points import GRID_INDEX, free_points
 from sweeps.sampling.base import SpaceSampler
 from sweeps.unit_cube import from_unit
-
-GRID_INDEX = "sweeplane:grid_index"
-GRID_ATTEMPTS = 3
 
 
 class RandomSampler(SpaceSampler):
@@ -63,22 +60,3 @@ class GridSampler(SpaceSampler):
             index = free[0]
         study._storage.set_trial_system_attr(trial._trial_id, GRID_INDEX, index)
         return points[index]
-
-
-def free_points(size: int, trials: Sequence[FrozenTrial]) -> list[int]:
-    """Return the grid points to run, in order; a failed one comes last, and again twice at most."""
-    pairs = [(trial.system_attrs.get(GRID_INDEX), has_failed(trial)) for trial in trials]
-    return free_of(size, [(index, failed) for index, failed in pairs if index is not None])
-
-
-def free_of(size: int, taken: Sequence[tuple[int, bool]]) -> list[int]:
-    """Return `free_points`, given the points that trials took and whether each has failed."""
-    failures = [0] * size
-    held = set()
-    for index, failed in taken:
-        if failed:
-            failures[index] += 1
-        else:
-            held.add(index)
-    free = [n for n in range(size) if n not in held and failures[n] < GRID_ATTEMPTS]
-    return sorted(free, key=lambda n: (failures[n], n))

@@ -7,6 +7,7 @@ user, stratified by class. Scaling is learned on the training examples alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sweeps.tasks.task import Task
@@ -14,7 +15,17 @@ from sweeps.tasks.task import Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ON_SCIKIT_LEARN = ("digits-cnn", "digits-mlp", "iris-mlp")
+_SCIKIT_LEARN = ("sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing")
+
 SPLIT_SEED = 20  # any fixed number: it names the split
+
+
+def import_libraries(task: str) -> None:
+    """Import what the factory of `task`, built in or not, is known to import (0.7 s)."""
+    if task in ON_SCIKIT_LEARN:
+        for module in _SCIKIT_LEARN:
+            import_module(module)
 
 
 def iris_mlp(hidden: int = 16, depth: int = 1) -> Task:

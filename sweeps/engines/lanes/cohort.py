@@ -92,7 +92,7 @@ class Cohort:
             if not seated or grows or (fewer and self.ladder.lanes_for(used) != group.size):
                 waiting = self._dissolve(group, seated) + waiting
         for group in self.groups:
-            waiting = _fill(group, waiting)
+            waiting = self._fill(group, waiting)
         while waiting:
             models = sum(len(run.replicas) for run in waiting)
             lanes = self.ladder.lanes_for(models)
@@ -100,7 +100,7 @@ class Cohort:
                 return
             group = self.group(waiting[0].data, waiting[0].trial.config.batch_size, lanes)
             self.groups.append(group)
-            waiting = _fill(group, waiting)
+            waiting = self._fill(group, waiting)
 
     def halve(self, group: Group, runs: list[Run]) -> None:
         """The group's program does not fit into memory: its runs go on with half of the lanes."""
@@ -134,16 +134,21 @@ class Cohort:
             run.group.fill(lane, replica)
         return made
 
-
-def _fill(group: Group, waiting: list[Run]) -> list[Run]:
-    """Seat runs as long as there are lanes; return those that are left."""
-    left = []
-    for run in waiting:
-        if len(group.free) < len(run.replicas):
-            left.append(run)
-            continue
-        lanes = group.free[: len(run.replicas)]
-        for lane, replica in zip(lanes, run.replicas, strict=True):
-            group.seat(lane, run.trial.config, replica)
-        run.sit(group, lanes)
-    return left
+    def _fill(self, group: Group, waiting: list[Run]) -> list[Run]:
+        """Seat runs as long as there are lanes; return those that are left."""
+        left = []
+        for run in waiting:
+            lanes = group.free[: len(run.replicas)]
+            if len(lanes) < len(run.replicas):
+                left.append(run)
+                continue
+            try:
+                for lane, replica in zip(lanes, run.replicas, strict=True):
+                    group.seat(lane, run.trial.config, replica)
+            except Exception as error:  # a value that the algorithm does not take
+                for lane in lanes:
+                    group.leave(lane)
+                self.failed.append((run, error))
+            else:
+                run.sit(group, lanes)
+        return left

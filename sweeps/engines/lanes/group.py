@@ -6,9 +6,9 @@ a lane is given to the next trial between two epochs, while the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from optimizers.lane_exchange import state_from_drop_in, state_to_drop_in
 from optimizers.lane_tables import Tables, can_tabulate
 from optimizers.weight_average import LaneAverages
 from sweeps.config import Config
-from sweeps.engines.evaluation import WRAPPED
+from sweeps.engines.lanes.average_exchange import fill_average, take_average
 from sweeps.engines.lanes.batches import side_by_side
 from sweeps.engines.lanes.judging import Judge
 from sweeps.engines.lanes.pace import Pace, average_of, columns, momentum_name, rule_of
@@ -100,12 +100,13 @@ class Group:
         if len(self._optimizer.rows) > MOST_TOGETHER or not can_tabulate(self._optimizer):
             self._optimizer.part()
         stack.put(lane, replica.model)
-        params = stack.trained(replica.model)
-        state_from_drop_in(self._optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
+        pace, epoch = Pace(config, total, maximize=self._objective.maximize), 0
         self._begin_average(lane, config, total, replica)
-        pace = Pace(config, total, maximize=self._objective.maximize)
-        pace.begin(replica.scheduler.state)
-        epoch = replica.scheduler.last_epoch // self._steps
+        if not replica.fresh:
+            drop_in = cast(RuleOptimizer, replica.optimizer)
+            state_from_drop_in(self._optimizer, lane, drop_in, stack.trained(replica.model))
+            pace.begin(replica.scheduler.state)
+            epoch = replica.scheduler.last_epoch // self._steps
         stack.used.add(lane)
         self._seats[lane] = Seat(config, replica.seed, pace, momentum_name(rule), epoch)
 
@@ -119,29 +120,13 @@ class Group:
         seat, optimizer = self._seats[lane], self._optimizer
         assert seat is not None
         assert optimizer is not None
+        gear = replica.gear
         self._stack.take(lane, replica.model)
         params = self._stack.trained(replica.model)
-        state_to_drop_in(optimizer, lane, cast(RuleOptimizer, replica.optimizer), params)
-        replica.scheduler.go_to(seat.epoch * self._steps, seat.pace.state)
-        if replica.average is not None:
-            replica.average.load_state_dict(self._average_of(lane, replica.average.state_dict()))
-
-    def _average_of(self, lane: int, fresh: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a lane's average as `Averaged` has it, given that of a fresh one."""
-        averages = self._averages
-        assert averages is not None
-        own = self._stack.split(averages.average[lane])
-        average = {f"{WRAPPED}{name}": x for name, x in own.items()}
-        weights = fresh["weights"]
-        statistics = self._judge.statistics(lane)
-        weights = {
-            **weights,
-            "steps": int(averages.steps[lane]),
-            "averaged": int(averages.averaged[lane]),
-            "average": {**weights["average"], **average},
-            "statistics": {f"{WRAPPED}{name}": x for name, x in statistics.items()},
-        }
-        return {"weights": weights, "calibrated": self._judge.calibrated(lane)}
+        state_to_drop_in(optimizer, lane, cast(RuleOptimizer, gear.optimizer), params)
+        gear.scheduler.go_to(seat.epoch * self._steps, seat.pace.state)
+        if gear.average is not None and self._averages is not None:
+            fill_average(gear.average, lane, self._stack, self._averages, self._judge)
 
     def keep(self) -> Callable[[], None]:
         """Return a function that brings every lane back to where it is now."""
@@ -216,17 +201,8 @@ class Group:
             return
         self._averages.reset(lane, average, total, config.average_hypers)
         self._judge.forget(lane)
-        if replica.average is not None:
-            state = replica.average.state_dict()
-            weights = state["weights"]
-            names = self._stack.split(self._stack.flat[lane])
-            parts = [weights["average"][f"{WRAPPED}{name}"].reshape(-1) for name in names]
-            self._averages.average[lane] = torch.cat(parts)
-            self._averages.steps[lane] = weights["steps"]
-            self._averages.averaged[lane] = weights["averaged"]
-            statistics = weights["statistics"].items()
-            own = {name.removeprefix(WRAPPED): x for name, x in statistics}
-            self._judge.remember(lane, own, state["calibrated"])
+        if average is not None and replica.average is not None:
+            take_average(replica.average, lane, self._stack, self._averages, self._judge)
 
     def _seeds(self) -> list[int]:
         """Return the seeds of the lanes' present epochs; an idle lane goes with the first one."""

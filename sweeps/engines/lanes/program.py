@@ -107,9 +107,7 @@ def trace(
     leaves, tree = tree_flatten(Feeding(stack, tables).example(parts))
     # A tensor that the model or the loss holds beside its buffers becomes a constant of it.
     make = make_fx(
-        lambda *taken: step(*tree_unflatten(taken, tree)),
-        tracing_mode="fake",
-        _allow_non_fake_inputs=True,
+        lambda *taken: step(*tree_unflatten(taken, tree)), None, "fake", _allow_non_fake_inputs=True
     )
     traced = make(*leaves)
     turn_products(traced)

@@ -14,10 +14,10 @@ from studies import Finish, StudyStorage, UserError, give
 from sweeps.config import Config
 from sweeps.enqueue import enqueue, from_arguments, from_yaml
 from sweeps.feed import StudyFeed
+from sweeps.grid_points import GRID_INDEX
 from sweeps.launch import OpenSweep, open_sweep
 from sweeps.plan import plan
 from sweeps.retry import failed_trials, retry
-from sweeps.sampling import GRID_INDEX
 from sweeps.spec import load_spec
 from sweeps.stored import held_up
 from sweeps.summary import yaml_text

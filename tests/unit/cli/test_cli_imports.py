@@ -69,3 +69,9 @@ def test_validating_a_file_needs_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text("task: digits-mlp\noptimizer: [adamw, sgd]\naverage: [none, swa]\n")
     assert imported("validate", str(path)) & {"torch", "mlflow", "sklearn", "scipy"} == set()
+
+
+def test_who_looks_after_workers_needs_no_torch() -> None:
+    code = "import sys, sweeps.crew, sweeps.launch; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "scipy", "sklearn", "mlflow"} & set(done.stdout.split()) == set()

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from spaces import TWO_KNOBS
 
 from studies import open_storage
-from sweeps.sampling import CMA_STATE, GRID_INDEX, free_points, make_sampler
+from sweeps.grid_points import GRID_INDEX, free_points
+from sweeps.sampling import CMA_STATE, make_sampler
 from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, to_unit

@@ -90,3 +90,58 @@ def test_one_that_drains_may_end_as_it_likes() -> None:
     one.send(signal.SIGTERM)
     tend(one, lambda: one.over, drain=True)
     assert one.error is None
+
+
+READER = """
+import sys
+for line in sys.stdin:
+    print(line, end="", file=open(FILE, "a"), flush=True)
+"""
+
+
+def reader(file: Path) -> Place:
+    return place(READER.replace("FILE", repr(str(file))))
+
+
+def test_one_that_is_started_ahead_of_time_waits_for_the_first_tend(tmp_path: Path) -> None:
+    one = reader(file := tmp_path / "read")
+    one.start()
+    time.sleep(0.2)  # what must not happen has time to
+    assert not file.exists()
+    tend(one, file.exists)
+    for _ in range(3):
+        one.tend(drain=False)
+    one.end()
+    assert file.read_text() == "begin\n"
+
+
+def test_one_that_has_not_begun_is_not_told_to_by_a_drain(tmp_path: Path) -> None:
+    one = reader(file := tmp_path / "read")
+    one.start()
+    one.tend(drain=True)
+    one.send(signal.SIGINT)
+    tend(one, lambda: one.over, drain=True)
+    assert (one.error, file.exists()) == (None, False)
+
+
+def test_one_that_died_before_it_began_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "FIRST_PAUSE_SECONDS", 0.001)
+    one = reader(file := tmp_path / "read")
+    one.start()
+    one.send(signal.SIGKILL)
+    tend(one, lambda: bool(one.said))
+    assert one.said == "worker 1 was killed by SIGKILL; it is started again in 0.001 s"
+    tend(one, file.exists)
+    one.end()
+
+
+def test_what_is_ended_is_gone() -> None:
+    one = place("import time; time.sleep(600)")
+    one.start()
+    running = one._running
+    assert running is not None
+    one.end()
+    assert running.process.returncode == -signal.SIGKILL
+    one.end()  # nothing is left to end
