@@ -3,7 +3,8 @@
     storage.py    open_storage(url): an Optuna storage with writes of many trials at once
     sweep.py      the sweep of a study: what was asked for, where it stands
     workers.py    the processes that work on a sweep; leases.py gives them trials, holding.py keeps
-                  them, fences.py refuses who lost them; roster.py: as others see them
+                  them, fences.py refuses who lost them; roster.py: as others see them,
+                  pulse.py: what they do
     control.py    pause, resume, stop, cancel; standing.py: a sweep's lock, clock and order
     settling.py   what dead workers left; claims.py: who trained what
     retrying.py   a lost database is waited for

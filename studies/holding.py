@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.fences import Fence
 from studies.leases import Claim, Points, claim
@@ -34,10 +35,10 @@ class Holding:
         self.tokens.update((lease.trial_id, lease.token) for lease in found.leases)
         return found
 
-    def renew(self) -> Renewed:
+    def renew(self, numbers: Mapping[str, Any] | None = None) -> Renewed:
         """See `workers.renew`."""
         sent = self.tokens.copy()
-        found = renew(self.storage, self.worker, sent)
+        found = renew(self.storage, self.worker, sent, numbers)
         # What this worker has claimed again meanwhile is not lost.
         lost = frozenset(id_ for id_ in found.lost if self.tokens.get(id_) == sent[id_])
         return replace(found, lost=lost)

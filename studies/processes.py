@@ -22,6 +22,11 @@ class Process:
     started: float  # seconds, in the clock of `started_at`
 
     @property
+    def name(self) -> str:
+        """As people tell it: `host:pid`."""
+        return f"{self.host}:{self.pid}"
+
+    @property
     def gone(self) -> bool:
         """Whether it is known to be dead; False as well where only its heartbeat can tell."""
         return self.kernel == this_kernel() and started_at(self.pid) != self.started

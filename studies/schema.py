@@ -125,6 +125,7 @@ workers = Table(
     Column("git_commit", String(64)),
     Column("git_dirty", Boolean),
     Column("environment", _JSON),  # python, package versions, device
+    Column("numbers", _JSON),  # what it does, as of its heartbeat: `sweeps.numbers.Numbers`
     sqlite_autoincrement=True,  # an id never comes again
 )
 Index("workers_live", workers.c.study_id, workers.c.ended)

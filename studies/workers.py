@@ -114,8 +114,15 @@ def _has_entered(connection: Connection, me: Registered) -> bool:
     return any((w.worker_id, w.process) == (me.worker_id, this_process()) for w in there)
 
 
-def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) -> Renewed:
+def renew(
+    storage: StudyStorage,
+    worker: Registered,
+    tokens: Mapping[int, int],
+    numbers: Mapping[str, Any] | None = None,
+) -> Renewed:
     """Says that the worker lives, and extends the leases of the trials in `tokens`.
+
+    `numbers`: what it does, for others to read; JSON-able.
 
     While the database is lost, it is tried again for a third of a lease: then the next beat is due.
 
@@ -136,8 +143,8 @@ def renew(storage: StudyStorage, worker: Registered, tokens: Mapping[int, int]) 
             .returning(leases.c.trial_id, leases.c.token)
         ).all()
         beat = update(workers).where(workers.c.worker_id == worker.worker_id)
-        beat = beat.values(heartbeat=utc_now(), ended=None).returning(workers.c.leads)
-        leads = connection.execute(beat).scalar_one_or_none()
+        beat = beat.values(heartbeat=utc_now(), ended=None, numbers=numbers)
+        leads = connection.execute(beat.returning(workers.c.leads)).scalar_one_or_none()
         if leads is None:
             raise GoneError(f"worker {worker.worker_id} is not there: its study was deleted")
         found = {row.trial_id: row.token for row in held}

@@ -18,6 +18,7 @@ In the order of reading:
     sampling/          what is tried next
     engines/ tasks/    training, and what is trained
     tracking/          MLflow follows; mlflow_ui.py serves it
+    forecast.py        what a sweep would take; numbers.py: what its workers do
     enqueue.py retry.py                what people put in; stored.py reads their sweep back
     summary.py export.py preview.py    what people take away; cli/ prints it
 

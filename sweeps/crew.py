@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Self
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import Order, OutOfReachError, UserError, queries
+from studies.pulse import read_pulse
 from studies.retrying import at_most
 from sweeps.config import Config
 from sweeps.control import ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
 from sweeps.member import Member, draining
+from sweeps.numbers import Numbers
 from sweeps.plan import plan
 from sweeps.progress import Running
 
@@ -144,12 +146,15 @@ class Crew:
             with at_most(REACH_SECONDS):
                 trials = sweep.study.get_trials(deepcopy=False)
                 workers = queries.trained_by(sweep.storage, sweep.study_id)
+                pulse = read_pulse(sweep.storage, sweep.study_id)
         except OutOfReachError:
             progress.note = progress.note or OUT_OF_REACH
             self._shown = time.monotonic()
             return
         if progress.note == OUT_OF_REACH:
             progress.note = ""
+        said = {w.process.name: Numbers.from_json(numbers) for w, numbers in pulse.workers}
+        progress.read_numbers = lambda: said
         ended = _ended(trials)
         if len(ended) - len(self._before) != progress.outcomes.total():
             self._changed()

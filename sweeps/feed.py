@@ -37,6 +37,11 @@ SHARE_AT_ONCE = 8
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
 
 
+def share_at_once(trials: float, *, learns: bool) -> float:
+    """Return how many of a worker's trials train at once at most; `learns`: as in `FeedRules`."""
+    return trials / SHARE_AT_ONCE if learns else trials
+
+
 @dataclass(frozen=True)
 class FeedRules:
     """What a feed does beyond storing: the sweep file's part of it."""
@@ -115,7 +120,7 @@ class StudyFeed:
         taken = sum(map(states.count, COUNTED)) - len(self._held)
         workers = sum(worker.lanes > 0 for worker in live_workers(self._storage, study_id))
         trials = max(rules.budget.trials - taken, 0) / max(workers, 1)
-        at_once = trials / SHARE_AT_ONCE if rules.learns else trials
+        at_once = share_at_once(trials, learns=rules.learns)
         return Outlook(trials, max(rules.budget.time - self._elapsed(), 0), at_once)
 
     def take(self, n: int) -> list[Trial]:

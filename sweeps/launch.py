@@ -51,6 +51,27 @@ class OpenSweep:
     created: bool
 
 
+@dataclass(frozen=True)
+class OpenTask:
+    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones."""
+
+    tasks: Tasks
+    epochs: int
+    batch_size: int
+
+
+def open_task(spec: Spec) -> OpenTask:
+    """Build the task and a model, and check the sweep file against them; nothing is written.
+
+    Raises:
+        UserError: the task or its model cannot be built, or does not fit the file.
+    """
+    tasks = task_source(spec)
+    task = _first_task(spec, tasks)
+    _check_model(spec, task)
+    return OpenTask(tasks, *_sizes(spec, task))
+
+
 def task_source(spec: Spec) -> Tasks:
     """Return a function from factory arguments to their task; the last ones built are kept.
 
@@ -125,10 +146,7 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
             _check_existing(spec, there, name)
     except NoStudiesError:
         pass
-    tasks = task_source(spec)
-    task = _first_task(spec, tasks)
-    _check_model(spec, task)
-    sizes = _sizes(spec, task)
+    own = open_task(spec)
     storage = open_storage(url)
     found = get_sweep(storage, name)
     if found is None:
@@ -139,7 +157,8 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
         if keep and (stored.spec_text, stored.spec_file) != (spec.text, file):
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
-    return OpenSweep(spec, tasks, storage, study, study_id, *sizes, created=found is None)
+    sizes = (own.epochs, own.batch_size)
+    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, created=found is None)
 
 
 def _check_model(spec: Spec, task: Task) -> None:

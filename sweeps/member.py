@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,17 +93,19 @@ class Member:
         drain: Callable[[], None],
         changed: Callable[[], None],
         obey: Callable[[Order], None],
+        numbers: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> None:
         """Say from now on that this process lives, until it signs off.
 
         `lose` gets the ids of trials that another worker holds by now; `drain` is called when this
         process should end; `changed` at each beat, since others may have written something; `obey`
-        now and at each beat, with what the study says.
+        now and at each beat, with what the study says. `numbers` is what the others may read of
+        this process, as of each beat.
         """
         obey(self._order)
 
         def beat() -> bool:
-            if not self._beat(lose, drain, obey):
+            if not self._beat(lose, drain, obey, numbers()):
                 return False
             changed()
             return True
@@ -174,9 +176,10 @@ class Member:
         lose: Callable[[Collection[int]], None],
         drain: Callable[[], None],
         obey: Callable[[Order], None],
+        numbers: Mapping[str, Any] | None,
     ) -> bool:
         try:
-            renewed = self.holding.renew()
+            renewed = self.holding.renew(numbers)
         except (SQLAlchemyError, OutOfReachError):
             return True  # the database is out of reach; a trial lost meanwhile is refused later
         except GoneError:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeps.numbers import Numbers
 
 PLACELESS = ("failed", "cancelled")
 """Outcomes that hold no place of the budget."""
@@ -33,6 +38,7 @@ class Progress:
     outcomes: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     note: str = ""
+    read_numbers: Callable[[], Mapping[str, Numbers]] = dict  # by worker
     _told: str = ""
 
     def told(self, said: str) -> None:

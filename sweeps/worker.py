@@ -31,6 +31,7 @@ from sweeps.keeping import DEFAULT_KEEPING, Keeping
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
+from sweeps.numbers import Gauge
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sweeps.config import Config
     from sweeps.engines.base import Engine
     from sweeps.space import Space
+    from sweeps.spec import Spec
 
 
 def to_stderr(text: str) -> None:
@@ -91,7 +93,16 @@ class Worker:
             stack.enter_context(self._member)
             self._feed = self._make_feed()
             feed = self._feed
-            self._member.beating(feed.lose, feed.drain, self._changed, self._obey)
+            self._engine = self._make_engine()
+            gauge = Gauge(self._engine.tally.read)
+            self.progress.read_numbers = lambda: {"": gauge.numbers()}
+            self._member.beating(
+                feed.lose,
+                feed.drain,
+                self._changed,
+                self._obey,
+                lambda: gauge.numbers().as_json(),
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -105,14 +116,11 @@ class Worker:
             SweeplaneError: trials failed one after the other with one cause, here or elsewhere; or
                 the study was deleted.
         """
-        spec = self._sweep.spec
-        objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
-        engine = self._engine(objective)
         try:
             with self._member.present():
                 if self._leads:
                     plan(self._sweep)
-                self._train(engine)
+                self._train()
                 reason = self._feed.ended or ended_by(self._member.last_order())
         except Exception:
             self._member.ending = "failed"
@@ -120,8 +128,8 @@ class Worker:
         self._member.ending = "drained" if self.drained else "finished"
         return reason
 
-    def _train(self, engine: Engine) -> None:
-        feed = Interruptible(self._feed, lambda: self._feed.idle)
+    def _train(self) -> None:
+        engine, feed = self._engine, Interruptible(self._feed, lambda: self._feed.idle)
         with draining(self.drain, lambda _: None), feed.listening():
             while True:
                 try:
@@ -144,8 +152,9 @@ class Worker:
         """Whether a signal or a command ended the run before the budget was met."""
         return self._feed.ended is None
 
-    def _engine(self, objective: Objective) -> Engine:
+    def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
@@ -162,7 +171,7 @@ class Worker:
         sweep, spec = self._sweep, self._sweep.spec
         maximize = spec.metric.goal == "maximize"
         stopper = spec.early_terminate
-        min_epochs = first_epoch(stopper, sweep.epochs, _longest_warmup(spec.space))
+        min_epochs = first_epoch(stopper, sweep.epochs, longest_warmup(spec.space))
         sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
         rules = FeedRules(
             metric=spec.metric.name,
@@ -174,7 +183,7 @@ class Worker:
             trial_seconds=spec.budget.trial_time or math.inf,
             failures=spec.budget.failures,
             budget=make_budget(spec),
-            learns=spec.method not in ("random", "qmc", "grid"),
+            learns=learns(spec),
         )
         asker = Asker(
             sweep.study,
@@ -197,6 +206,11 @@ class Worker:
         )
 
 
+def learns(spec: Spec) -> bool:
+    """Return whether the sampler learns from the trials that have ended."""
+    return spec.method not in ("random", "qmc", "grid")
+
+
 def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
     sampled = sweep.spec.space.suggest(trial)
     return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
@@ -208,7 +222,7 @@ def _points(sweep: OpenSweep) -> Points | None:
     return Points(GRID_INDEX, partial(free_of, sweep.spec.space.size() or 0))
 
 
-def _longest_warmup(space: Space) -> float:
+def longest_warmup(space: Space) -> float:
     """Return the largest part of a trial that its warmup (one_cycle: its rise) may take."""
     rises = {name: SCHEDULES[name].rise for name in space.schedules}
     warmups = [knob for knob in space.knobs if rises.get(knob.owner.which) == knob.name]

@@ -16,6 +16,7 @@ from sweeps.cli.control import cancel, pause, resume, stop
 from sweeps.cli.errors import refusal
 from sweeps.cli.files import init, validate
 from sweeps.cli.manage import delete, enqueue, retry
+from sweeps.cli.plan import plan
 from sweeps.cli.results import best, export, show
 from sweeps.cli.run import run
 from sweeps.cli.status import list_studies, status
@@ -52,6 +53,7 @@ class _Group(click.Group):
 Examples:
   sweeps init --task digits-mlp            write a commented sweep.yaml
   sweeps validate sweep.yaml               the search space, knob by knob
+  sweeps plan sweep.yaml                   what it would take: lanes, time, cost
   sweeps run sweep.yaml                    create or resume the study, with a live table
   sweeps worker --study digits             one more process on it, from any terminal
   sweeps status digits                     how far it is, and who works on it
@@ -73,6 +75,7 @@ def main() -> None:
 for _command in (
     init,
     validate,
+    plan,
     run,
     worker,
     list_studies,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweeps.background import repeating
+from sweeps.cli import pace
 from sweeps.cli.render import duration, number, table
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _lines(progress: Progress, metric: str) -> Iterator[None]:
         if time.monotonic() >= next_line:
             next_line += LINE_EVERY_SECONDS
             click.echo(headline(progress, metric))
+            if (paces := pace.line(progress.read_numbers())) is not None:
+                click.echo(paces)
         return True
 
     with repeating(speak, LOOK_EVERY_SECONDS, "progress"):
@@ -128,6 +131,7 @@ def _picture(progress: Progress, metric: str) -> Group:
     parts: list[RenderableType] = [Text(headline(progress, metric)), table(columns, rows)]
     if math.isfinite(progress.total):
         parts.insert(1, ProgressBar(total=progress.total, completed=progress.done, width=60))
+    parts += pace.picture(progress.read_numbers())
     if progress.note:
         parts.append(Text(progress.note))
     elapsed = duration(time.monotonic() - progress.started)

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.cli import options, render
+from sweeps.cli import options, pace, render
 from sweeps.cli.options import study_argument
 from sweeps.cli.results import leaderboard_table, row_json
 from sweeps.cli.settled import open_settled
+from sweeps.numbers import Numbers, together
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from rich.table import Table
 
+    from studies import StudyStorage
     from studies.queries import StudyStatus
 
 
@@ -73,9 +76,10 @@ def status(study: str, top: int, storage: str, as_json: bool) -> None:
 
     with open_settled(storage) as store:
         now = queries.status(store, study)
+        numbers = _numbers(store, now)
         if as_json:
             rows = queries.leaderboard(store, study, top=top)
-            found = {**_json(now), "leaderboard": [row_json(r) for r in rows]}
+            found = {**_json(now, numbers), "leaderboard": [row_json(r) for r in rows]}
             render.echo_json(render.plain(found))
             return
         counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(now.outcomes.items()))
@@ -90,7 +94,7 @@ def status(study: str, top: int, storage: str, as_json: bool) -> None:
         if order is not None:
             click.echo(order)
         if now.workers:
-            render.console().print(_workers_table(now))
+            _print_workers(now, numbers)
         render.console().print(leaderboard_table(store, study, top))
 
 
@@ -114,12 +118,28 @@ def _order(now: StudyStatus) -> str | None:
     return f"{why}. To go on: {order.go_on(now.name)}"
 
 
-def _workers_table(now: StudyStatus) -> Table:
+def _numbers(storage: StudyStorage, now: StudyStatus) -> dict[int, Numbers]:
+    """Return what the live workers do, by their ids."""
+    from studies.pulse import read_pulse
+
+    pulse = read_pulse(storage, now.study_id)
+    return {worker.worker_id: Numbers.from_json(said) for worker, said in pulse.workers}
+
+
+def _print_workers(now: StudyStatus, numbers: Mapping[int, Numbers]) -> None:
+    known = {w.process.name: numbers[w.worker_id] for w in now.workers if w.worker_id in numbers}
+    screen = render.console()
+    for part in (_workers_table(now, numbers), *pace.picture(known)):
+        screen.print(part)
+
+
+def _workers_table(now: StudyStatus, numbers: Mapping[int, Numbers]) -> Table:
+    lanes = {worker_id: pace.lanes(own) for worker_id, own in numbers.items()}
     rows = [
         (
-            f"{w.process.host}:{w.process.pid}",
+            w.process.name,
             w.device,
-            w.lanes or "watches",
+            lanes.get(w.worker_id, w.lanes or "watches"),
             f"{render.duration(w.heartbeat_age)} ago",
             ", ".join(map(str, now.holding.get(w.worker_id, ()))) or "-",
         )
@@ -128,11 +148,19 @@ def _workers_table(now: StudyStatus) -> Table:
     return render.table(["worker", "device", "lanes>", "heartbeat>", "trials"], rows)
 
 
-def _json(now: StudyStatus) -> dict[str, Any]:
+def _json(now: StudyStatus, numbers: Mapping[int, Numbers]) -> dict[str, Any]:
     found = asdict(now)
     del found["holding"]
-    workers = [render.worker_json(w, now.holding.get(w.worker_id, ())) for w in now.workers]
-    return found | {"workers": workers}
+    workers = [
+        render.worker_json(w, now.holding.get(w.worker_id, ()))
+        | {"numbers": None if (own := numbers.get(w.worker_id)) is None else own.as_json()}
+        for w in now.workers
+    ]
+    all_of_them = together(numbers.values())
+    return found | {
+        "workers": workers,
+        "numbers": None if all_of_them is None else all_of_them.as_json(),
+    }
 
 
 def _moment(when: datetime | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,21 +34,19 @@ class Tally:
     """Counts for one engine; `read` may be called from another thread."""
 
     def __init__(self) -> None:
-        self._began = self._since = time.perf_counter()
-        self._phases = dict.fromkeys(PHASES, 0.0)
-        self._within: list[str] = []
+        self._began = time.perf_counter()
+        self._clock = _Clock(self._began, None, dict.fromkeys(PHASES, 0.0))
         self.steps = self.examples = self.models = self.lanes = 0
 
     @contextmanager
     def spent(self, phase: str) -> Iterator[None]:
         """Count the body's time for a phase, and not for the one that it is within."""
-        self._turn()
-        self._within.append(phase)
+        outer = self._clock.phase
+        self._turn(phase)
         try:
             yield
         finally:
-            self._turn()
-            self._within.pop()
+            self._turn(outer)
 
     def trained(self, models: int, steps: int, batch_size: int) -> None:
         """Count an epoch of so many models."""
@@ -56,16 +54,32 @@ class Tally:
         self.examples += models * steps * batch_size
 
     def read(self) -> Reading:
-        """Return the counts as they are now."""
-        seconds = time.perf_counter() - self._began
-        phases = dict(self._phases)
-        return Reading(seconds, phases, self.steps, self.examples, self.models, self.lanes)
-
-    def _turn(self) -> None:
+        """Return the counts as they are now, the phase that goes on included."""
+        clock = self._clock
         now = time.perf_counter()
-        if self._within:
-            self._phases[self._within[-1]] += now - self._since
-        self._since = now
+        counts = (self.steps, self.examples, self.models, self.lanes)
+        return Reading(now - self._began, clock.at(now), *counts)
+
+    def _turn(self, phase: str | None) -> None:
+        now = time.perf_counter()
+        # One assignment, so that another thread never sees the half of it.
+        self._clock = _Clock(now, phase, self._clock.at(now))
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Seconds of each phase until `since`, and the phase that has gone on from then."""
+
+    since: float
+    phase: str | None
+    seconds: Mapping[str, float]
+
+    def at(self, now: float) -> dict[str, float]:
+        """Return the seconds of each phase until `now`."""
+        seconds = dict(self.seconds)
+        if self.phase is not None:
+            seconds[self.phase] += now - self.since
+        return seconds
 
 
 class Timed:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from studies import UserError, exports, get_sweep, mask_passwords, queries, unexported
 from sweeps.tracking import changes, parent, runs, store, writers
 from sweeps.tracking.ledger import Ledger
+from sweeps.tracking.numbers import WorkerNumbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,6 +63,7 @@ class Exporter:
         self._parent = ""
         self._attempts: dict[int, int] = {}  # trial id -> start of the attempt that its run has
         self._runs = self._metrics = 0
+        self._numbers = WorkerNumbers(storage)
 
     def run(self, *, refresh: bool = True, on_progress: Progress | None = None) -> Synced:
         """Copy what is new.
@@ -79,6 +81,9 @@ class Exporter:
         self._follow_trials(ledger, on_progress)
         if refresh:
             self._refresh_parent(ledger)
+        if points := self._numbers.due(self._sweep):
+            writers.log(self._client, self._parent, points, {}, {})
+            self._metrics += len(points)
         return Synced(ledger.made + self._runs, self._metrics)
 
     def open(self) -> None:

@@ -65,6 +65,44 @@ def test_validate_draws_the_space(sweeps: Callable[..., Any], tmp_path: Path) ->
     assert len(picture) > 20_000
 
 
+def test_plan_says_what_the_demo_would_take_and_writes_nothing(
+    sweeps: Callable[..., Any], tmp_path: Path
+) -> None:
+    demo = str(EXAMPLES / "digits.yaml")
+    done = sweeps("plan", demo, "--workers", "2", "--price", "3600", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["trials"], found["epochs"], found["steps_per_epoch"]) == (80, 30, 1079 // 32)
+    assert (found["fuses"], found["workers"], found["parameters"]) == (True, 2, 8970)
+    full, best = found["without_pruning"], found["best_case"]
+    assert full["epochs"] == 2400
+    assert best["epochs"] == pytest.approx(80 * (3 + 6 / 3 + 18 / 9 + 3 / 27))
+    assert full["cost"] == pytest.approx(full["device_seconds"])
+    assert full["seconds"] == pytest.approx(full["device_seconds"] / 2)
+    pace = found["steps_per_second"]
+    assert set(pace) >= {"1", str(found["lanes"])}
+    needed = 2400 * (33 / pace[str(found["lanes"])])
+    assert full["device_seconds"] == pytest.approx(needed, rel=0.5)  # and evaluations
+    shown = sweeps("plan", demo)
+    assert shown.code == 0, shown.err
+    assert "train at once in each worker" in shown.out
+    assert "the pruner's best case" in shown.out
+    assert "  cost" not in shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_refuses_what_run_refuses(sweeps: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("task: iris-mlp\noptimizer: adamv\n")
+    refused = sweeps("plan", "sweep.yaml")
+    assert (refused.code, refused.out) == (2, "")
+    assert "sweep.yaml:2: optimizer 'adamv' is unknown; did you mean 'adam" in refused.err
+    assert sweeps("plan", "none.yaml").code == 2
+    wrong = sweeps("plan", "sweep.yaml", "--price", "-1")
+    assert wrong.code == 2
+    assert "--price" in wrong.err
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_example_runs(sweeps: Callable[..., Any], tmp_path: Path, path: Path) -> None:
     """Shortened to two trials of two epochs; everything else as it stands."""

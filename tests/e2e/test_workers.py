@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from studies import Drawn, Holding, StudyStorage, queries, register, schema
-from tests.e2e.faults.scene import SLOW, Scene, wait_for
+from studies.pulse import read_pulse
+from tests.e2e.conftest import Done
+from tests.e2e.faults.scene import SLOW, WITHOUT_END, Scene, wait_for
 from tests.e2e.runs import write
 
 
@@ -52,6 +55,43 @@ def test_ctrl_c_drains_every_worker(
         assert scene.running() == []
         assert queries.status(scene.storage, "small").status == "drained"
         assert {t.state for t in scene.trials()} >= {TrialState.WAITING}
+
+
+def test_status_shows_what_two_workers_do_in_numbers(
+    sweeps: Callable[..., Done], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    write(tmp_path, f"{SLOW}lanes: 1\n".replace("run_cap: 12", f"run_cap: {WITHOUT_END}"))
+    beats = ("--lease-seconds", "1")
+    run = start("run", "sweep.yaml", "--tracking", "none", "--workers", "2", *beats)
+    wait_for(lambda: (tmp_path / "sweeps.db").exists() and run.poll() is None)
+    with Scene(tmp_path, f"sqlite:///{tmp_path / 'sweeps.db'}") as scene:
+        wait_for(lambda: len(scene.running()) == 2)
+        study_id = scene.storage.get_study_id_from_name("small")
+
+        def trained() -> list[int]:
+            workers = read_pulse(scene.storage, study_id).workers
+            return [numbers["steps"] for _, numbers in workers if numbers["steps"]]
+
+        wait_for(lambda: len(trained()) == 2)
+        shown = json.loads(sweeps("status", "small", "--json").out)
+        table = sweeps("status", "small").out
+        os.kill(run.pid, signal.SIGINT)
+        run.communicate(timeout=60)
+    leader, *workers = [worker["numbers"] for worker in shown["workers"]]
+    assert leader is None
+    assert [(one["models"], one["lanes"]) for one in workers] == [(1, 1)] * 2
+    both = shown["numbers"]
+    assert (both["models"], both["lanes"]) == (2, 2)
+    for each in (*workers, both):
+        assert each["steps"] > 0
+        assert each["examples"] == 4 * each["steps"]
+        assert each["examples_per_second"] == pytest.approx(4 * each["steps_per_second"])
+        assert all(0 <= share <= 1 for share in each["shares"].values())
+        assert each["shares"]["training"] > 0
+        assert sum(each["shares"].values()) <= 1 + 1e-9
+    assert both["steps"] == sum(one["steps"] for one in workers)
+    assert "steps/s" in table
+    assert "1/1" in table
 
 
 def leave_claimed(storage: StudyStorage, study_id: int) -> None:

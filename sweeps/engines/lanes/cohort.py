@@ -39,6 +39,13 @@ class Cohort:
         self.failed: list[tuple[Run, Exception]] = []
         """Runs whose models could not be made anew; who finds them ends them."""
 
+    @property
+    def why_alone(self) -> str:
+        """Why its models are not stacked; empty where they are."""
+        if self._fusing is None:
+            return "only optimizers of another library have been here"
+        return self._fusing.reason
+
     def take_up(self, run: Run) -> None:
         """Look at the first run: do such models fuse, and with how many lanes?"""
         if self._fusing is not None or run.trial.config.optimizer not in RULES:

@@ -17,13 +17,14 @@ from functools import partial
 import torch
 
 from sweeps.device import name_of
-from sweeps.engines.base import Feed, Notes, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.base import Feed, Notes, Objective, Outcome, Outlook, Point, State, Tasks, Trial
 from sweeps.engines.lanes.cohort import Cohort
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import Ladder, asked_for
 from sweeps.engines.lanes.memory import is_out_of_memory
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
+from sweeps.engines.lanes.trying import Trying
 from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
 from sweeps.engines.tally import Tally
@@ -56,25 +57,35 @@ class LanesEngine:
         self._hardware = f"{name_of(device)}, {torch.get_num_threads()} threads, {precision}"
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
-        self._setting.warm_up()
-        # What was interrupted is not gone on with.
-        self._runs: list[Run] = []
-        self._cohorts: dict[str, Cohort] = {}
-        self._ended = 0
-        self._outlook = feed.outlook
-        self._programs = Programs(
-            self._compiling, self._seconds_left, self._say, self._setting.clock
-        )
+        self._start(feed.outlook)
         while True:
             self._refill(tasks, feed)
             if not self._runs:
                 return
             self._train(feed)
 
+    def try_out(self, tasks: Tasks, trial: Trial) -> Trying:
+        """Take a few steps of a trial and of lanes like it, to see how it would train."""
+        self._start(Outlook)
+        run = Run(trial, self._setting.device)
+        self._begin(run, tasks)
+        return Trying.of(run, self._setting)
+
     @property
     def tally(self) -> Tally:
         """What it has done so far."""
         return self._setting.tally
+
+    def _start(self, outlook: Callable[[], Outlook]) -> None:
+        self._setting.warm_up()
+        # What was interrupted is not gone on with.
+        self._runs: list[Run] = []
+        self._cohorts: dict[str, Cohort] = {}
+        self._ended = 0
+        self._outlook = outlook
+        self._programs = Programs(
+            self._compiling, self._seconds_left, self._say, self._setting.clock
+        )
 
     def _seconds_left(self, spent: float) -> float:
         """Return for how long steps are yet to be taken, after as many seconds of them."""

@@ -33,13 +33,13 @@ Make = Callable[[int], Group]
 def probe(alone: Replica, make: Make, most: int) -> Ladder:
     """Return the ladder of a model, `alone` being one of them, with up to `most` lanes."""
     device = next(alone.model.parameters()).device
-    single = _median(alone.steps(), device)
+    single = seconds_a_step(alone.steps(), device)
     called: dict[int, float] = {}
     lanes = 2
     while lanes <= most:
         before = used_memory(device)
         try:
-            called[lanes] = _median(make(lanes).steps(traced=False), device)
+            called[lanes] = seconds_a_step(make(lanes).steps(traced=False), device)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -54,11 +54,11 @@ def probe(alone: Replica, make: Make, most: int) -> Ladder:
         lanes *= 2
     if not called:
         return Ladder({}, single)
-    traced = _median(make(knee(called)).steps(traced=True), device)
+    traced = seconds_a_step(make(knee(called)).steps(traced=True), device)
     return measured(single, called, traced)
 
 
-def _median(steps: Iterable[Any], device: torch.device) -> float:
+def seconds_a_step(steps: Iterable[Any], device: torch.device) -> float:
     """Return the seconds of a step: the median of `STEPS` after the first."""
     found = []
     began = time.perf_counter()

@@ -29,6 +29,7 @@ from studies import (
     sign_off,
 )
 from studies.processes import Process, started_at, started_by_ps, this_process
+from studies.pulse import Pulse, read_pulse
 from studies.workers import bury_dead
 from tests.integration.studies.databases import set_status
 
@@ -138,6 +139,28 @@ def test_a_worker_elsewhere_lives_while_its_heart_beats(
     assert renewed.lost == frozenset()  # but nobody has taken its trial
     assert len(live_workers(storage, study_id)) == 2
     assert renew(storage, second, {}).leads
+
+
+def test_a_heartbeat_carries_what_the_worker_does(storage: StudyStorage, study_id: int) -> None:
+    leader, worker = register(storage, study_id, leads=True), register(storage, study_id)
+    assert read_pulse(storage, study_id).workers == ()
+    renew(storage, leader, {})
+    renew(storage, worker, {}, {"steps": 7, "shares": {"asking": 0.25}})
+    pulse = read_pulse(storage, study_id)
+    assert [(one.worker_id, said) for one, said in pulse.workers] == [
+        (worker.worker_id, {"steps": 7, "shares": {"asking": 0.25}})
+    ]
+    assert pulse.at is not None
+    assert pulse.elapsed_seconds >= 0
+    renew(storage, worker, {}, {"steps": 9})
+    assert read_pulse(storage, study_id).workers[0][1] == {"steps": 9}
+    sign_off(storage, worker, "drained")
+    assert read_pulse(storage, study_id).workers == ()
+
+
+def test_a_plain_optuna_study_has_no_pulse(storage: StudyStorage) -> None:
+    study_id = storage.create_new_study([StudyDirection.MINIMIZE])
+    assert read_pulse(storage, study_id) == Pulse(0.0, None, ())
 
 
 def test_a_reused_process_id_is_not_the_worker(storage: StudyStorage, study_id: int) -> None:
