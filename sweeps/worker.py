@@ -37,7 +37,7 @@ from sweeps.plan import plan, planned
 from sweeps.progress import Progress
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming
-from sweeps.sampling import GRID_INDEX, free_of, free_points, make_sampler
+from sweeps.sampling import GRID_INDEX, free_of, free_points, refills
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,7 +186,7 @@ class Worker:
             sweep.study,
             self._member.holding,
             suggest=partial(_suggest, sweep),
-            sampler=partial(make_sampler, spec.method, spec.space, spec.seed),
+            sampler=refills(spec.method, spec.space, spec.seed),
             points=_points(sweep),
             places=spec.budget.trials,
         )
