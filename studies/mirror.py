@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 MOST_IDS = 10_000  # to look for one by one; above it, all trials of the study are read
 
+_NOTHING: tuple[list[Any], ...] = ([], [], [], [], [])
 _NOT_FINITE = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 
 # What the tables hold of a trial, each as the driver's rows: its parameters, values, user and
 # system attributes, and curve.
 _Parts = tuple[list[Any], ...]
 _Record = tuple["Row[Any]", _Parts]
+_Known = tuple[_Parts, FrozenTrial]
 
 
 @dataclass
@@ -63,10 +65,10 @@ class _Study:
         """The ids that must still be there."""
         return [*self.open, *([] if self.anchor is None else [self.anchor.trial_id])]
 
-    def take(self, records: Iterable[_Record], make: Callable[[_Record], FrozenTrial]) -> None:
+    def take(self, records: Iterable[_Record], make: Callable[..., FrozenTrial]) -> None:
         """Adds new trials and replaces changed ones; `records` ascend by id."""
         changed = [record for record in records if self.open.get(record[0].trial_id) != record]
-        made = [make(record) for record in changed]  # all of them, or nothing is taken
+        made = [make(*record, self._before(record[0])) for record in changed]  # all or nothing
         for (head, parts), trial in zip(changed, made, strict=True):
             if self.open.pop(head.trial_id, None) is None:
                 self.trials.append(trial)
@@ -76,6 +78,10 @@ class _Study:
                 self.open[head.trial_id] = (head, parts)
             elif self.anchor is None or head.trial_id > self.anchor.trial_id:
                 self.anchor = head
+
+    def _before(self, head: Row[Any]) -> _Known | None:
+        record = self.open.get(head.trial_id)
+        return None if record is None else (record[1], self.trials[head.number])
 
 
 class Mirror:
@@ -119,7 +125,7 @@ class Mirror:
             if head is None:
                 raise GoneError(f"no trial has the id {trial_id}")
             known = self._finished(head)
-            return known or self._made((head, _parts(connection, [trial_id])[trial_id]))
+            return known or self._made(head, _parts(connection, [trial_id])[trial_id])
 
     def forget(self, study_id: int) -> None:
         """Drops what is known of a study that is being deleted."""
@@ -163,9 +169,15 @@ class Mirror:
             study.take([(head, parts[head.trial_id]) for head in heads], self._made)
         return True
 
-    def _made(self, record: _Record) -> FrozenTrial:
-        head, (params, values, user_attrs, system_attrs, curve) = record
-        distributions = {name: self._distribution(text) for _, name, _, text in params}
+    def _made(self, head: Row[Any], parts: _Parts, before: _Known | None = None) -> FrozenTrial:
+        params, values, user_attrs, system_attrs, curve = parts
+        then, old = before or (_NOTHING, None)
+        if old is not None and then[0] == params:  # what is drawn stays, and the curve grows
+            drawn, distributions = old.params, old.distributions
+        else:
+            distributions = {name: self._distribution(text) for _, name, _, text in params}
+            drawn = {name: distributions[name].to_external_repr(v) for _, name, v, _ in params}
+        said = old.user_attrs if old is not None and then[2] == user_attrs else _read(user_attrs)
         return FrozenTrial(
             number=head.number,
             state=head.state,
@@ -173,12 +185,10 @@ class Mirror:
             values=[_number(value, kind) for _, value, kind in values] or None,
             datetime_start=_local(head.datetime_start),
             datetime_complete=_local(head.datetime_complete),
-            params={
-                name: distributions[name].to_external_repr(value) for _, name, value, _ in params
-            },
+            params=drawn,
             distributions=distributions,
-            user_attrs={key: json.loads(text) for _, key, text in user_attrs},
-            system_attrs={key: json.loads(text) for _, key, text in system_attrs},
+            user_attrs=said,
+            system_attrs=_read(system_attrs),
             intermediate_values={step: _number(value, kind) for _, step, value, kind in curve},
             trial_id=head.trial_id,
         )
@@ -206,6 +216,10 @@ def _require_study(connection: Connection, study_id: int) -> None:
     studies = tables.studies.c
     if connection.scalar(select(studies.study_id).where(studies.study_id == study_id)) is None:
         raise GoneError(f"no study has the id {study_id}")
+
+
+def _read(attrs: Sequence[Any]) -> dict[str, Any]:
+    return {key: json.loads(text) for _, key, text in attrs}
 
 
 def _number(value: float | None, kind: str) -> float:

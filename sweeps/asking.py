@@ -74,7 +74,17 @@ class Drafts:
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return copy.deepcopy(self._trials[self._places[trial_id]])
+        """Return a trial of those being drawn, whose dicts are the caller's own."""
+        trial = copy.copy(self.seen(trial_id))  # a deep one takes as long as drawing the trial
+        trial.params, trial.distributions = {**trial.params}, {**trial.distributions}
+        trial.user_attrs = copy.deepcopy(trial.user_attrs)
+        trial.system_attrs = copy.deepcopy(trial.system_attrs)
+        trial.intermediate_values = {**trial.intermediate_values}
+        return trial
+
+    def seen(self, trial_id: int) -> FrozenTrial:
+        """Return a trial of those being drawn: not to be changed."""
+        return self._trials[self._places[trial_id]]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -150,7 +160,7 @@ class Asker:
         return [each for each in asked if each.trial_id not in refused], claim
 
     def _configured(self, trial_id: int, number: int) -> Asked:
-        frozen = self._drafts.get_trial(trial_id)
+        frozen = self._drafts.seen(trial_id)
         if "config" in frozen.user_attrs:
             config = Config.from_json(frozen.user_attrs["config"])
             origin = frozen.user_attrs.get("origin", "sampled")

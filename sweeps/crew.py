@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies import LEASE_SECONDS, Order, OutOfReachError, UserError, queries
 from studies.retrying import at_most
+from sweeps.budget import Spent
 from sweeps.config import Config
 from sweeps.control import ended_by, note
 from sweeps.device import resolve_device
@@ -117,7 +118,9 @@ class Crew:
             return ended_by(order)
         self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
-        met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
+        spent = Spent()
+        spent.look(trials)
+        met = make_budget(self._sweep.spec).met(spent, self._member.elapsed())
         return met or exhausted(self._sweep, trials) or "the workers have ended"
 
     def _watch(self) -> None:

@@ -1,9 +1,9 @@
 """`method:` of a sweep file -> the Optuna sampler that proposes trials.
 
-A sampler is made anew for each refill (`refills`). What it draws for a trial follows from the study, the
-sweep's seed and the trial's number. So with one worker and refills of the same size the same file
-gives the same trials, also when the sweep was killed and started again in between. Nothing but JSON
-is ever stored.
+A sampler is made anew for each refill (`refills`). What it draws for a trial follows from the
+study, the sweep's seed and the trial's number. So with one worker and refills of the same size the
+same file gives the same trials, also when the sweep was killed and started again in between.
+Nothing but JSON is ever stored.
 
     tpe      TPE, multivariate within each group of the conditional space     tpe.py
     random   at random                                                        plain.py

@@ -25,10 +25,20 @@ MOST_BEST = 25
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Seen:
     """The trials of one study over one space, n rows; nothing in it but what the trials say."""
+
+    _space: dict[str, BaseDistribution]
+    _trials: list[FrozenTrial]
+    running: Flags
+    ended: Flags
+    diverged: Flags
+    _ranks: Array  # [n, 2]
+    _points: Array  # [n, d]; 0 where the trial does not have the dimension
+    _has: Flags  # [n, d]
 
     def __init__(self) -> None:
         self._forget({})
@@ -81,12 +91,13 @@ class Seen:
         """Return the places of trials in the unit cube, [len(rows), len(names)]."""
         return self._points[np.ix_(rows, self._columns(names))]
 
-    def _columns(self, names: Sequence[str]) -> list[int]:
-        return [self._names.index(name) for name in names]
+    def _columns(self, names: Sequence[str]) -> Rows:
+        known = list(self._space)
+        return np.array([known.index(name) for name in names])
 
     def _forget(self, space: Mapping[str, BaseDistribution]) -> None:
-        self._space, self._names = dict(space), list(space)
-        self._trials: list[FrozenTrial] = []
+        self._space = dict(space)
+        self._trials = []
         self.running, self.ended, self.diverged = (np.zeros(0, bool) for _ in range(3))
         self._ranks = np.zeros((0, 2))
         self._points, self._has = np.zeros((0, len(space))), np.zeros((0, len(space)), bool)
