@@ -10,7 +10,7 @@ anew, to the same values if it is as large.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import Claim, Drawn, Holding, Points, StudyStorage
+from studies.leases import Lease
 from sweeps.config import Config
 
 
@@ -53,14 +54,10 @@ class Drafts:
         self._trials: list[FrozenTrial] = []
         self._places: dict[int, int] = {}  # by trial id, of the trials being drawn
 
-    def look(self, study_id: int, trial_ids: Collection[int]) -> None:
-        """Read the study's trials, of which `trial_ids` are about to be drawn."""
+    def look(self, study_id: int, leases: Sequence[Lease]) -> None:
+        """Read the study's trials, of which those of `leases` are about to be drawn."""
         self._trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        self._places = {
-            trial._trial_id: place
-            for place, trial in enumerate(self._trials)
-            if trial._trial_id in trial_ids
-        }
+        self._places = {lease.trial_id: lease.number for lease in leases}
 
     def get_all_trials(
         self,
@@ -148,8 +145,7 @@ class Asker:
         """
         claim = self._holding.claim(n, places=self._places, points=self._points)
         if claim.leases:
-            trial_ids = {lease.trial_id for lease in claim.leases}
-            self._drafts.look(self._study._study_id, trial_ids)
+            self._drafts.look(self._study._study_id, claim.leases)
             self._study._thread_local.cached_all_trials = None  # as `study.ask` does
             self._study.sampler = self._sampler()
         asked = [self._configured(lease.trial_id, lease.number) for lease in claim.leases]
