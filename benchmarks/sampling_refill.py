@@ -28,7 +28,7 @@ from studies import (
     register,
 )
 from sweeps.asking import Asker
-from sweeps.sampling import make_sampler
+from sweeps.sampling import make_sampler, refills
 from sweeps.space import Space
 from sweeps.spec import load_spec
 from sweeps.unit_cube import from_unit, to_unit
@@ -133,7 +133,7 @@ def _asker(study: optuna.Study, holding: Holding, space: Space) -> Asker:
         study,
         holding,
         suggest=lambda trial: space.config(space.suggest(trial), epochs=30, batch_size=32),
-        sampler=partial(make_sampler, "tpe", space, 0),
+        sampler=refills("tpe", space, 0),
         points=None,
         places=math.inf,
     )

@@ -7,7 +7,8 @@ created one after the other, under the lock of its row.
 
 A look is one transaction that sees one snapshot: one statement when all trials are finished and
 none is new, else six, whatever their number. A trial that was given out never changes; one that
-did change is another object afterwards, and one that did not is the same.
+did change is another object afterwards, and one that did not is the same: its rows are compared
+with those of before, and nothing is made of them.
 """
 
 from __future__ import annotations
@@ -15,29 +16,35 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import json_to_distribution
 from optuna.trial import FrozenTrial
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import Select, bindparam, select, union_all
 
 from studies import tables
+from studies.bulk import IDS, among
 from studies.errors import GoneError
 from studies.retrying import retried
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from sqlalchemy import Connection, Engine, Row, Table
+    from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 
-MOST_IDS = 10_000  # in a statement, of which SQLite takes 32,766; above it, the study's are read
+MOST_IDS = 10_000  # to look for one by one; above it, all trials of the study are read
 
+_NOTHING: tuple[list[Any], ...] = ([], [], [], [], [])
 _NOT_FINITE = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 
-# Some ids, or the statement that finds them.
-_Chosen = Sequence[int] | Select[Any]
+# What the tables hold of a trial, each as the driver's rows: its parameters, values, user and
+# system attributes, and curve.
+_Parts = tuple[list[Any], ...]
+_Record = tuple["Row[Any]", _Parts]
+_Known = tuple[_Parts, FrozenTrial]
 
 
 @dataclass
@@ -45,7 +52,7 @@ class _Study:
     """What is known of one study."""
 
     trials: list[FrozenTrial] = field(default_factory=list)  # by id, and so by number
-    open: dict[int, int] = field(default_factory=dict)  # id -> place in `trials`
+    open: dict[int, _Record] = field(default_factory=dict)  # of open trials, by id
     # The newest finished trial, as `trials` has it. SQLite gives the ids of a deleted study to
     # the next one; then this row is gone or another.
     anchor: Row[Any] | None = None
@@ -58,19 +65,23 @@ class _Study:
         """The ids that must still be there."""
         return [*self.open, *([] if self.anchor is None else [self.anchor.trial_id])]
 
-    def take(self, heads: Sequence[Row[Any]], trials: Iterable[FrozenTrial]) -> None:
-        """Adds new trials and replaces changed ones; both arguments ascend by id."""
-        for head, trial in zip(heads, trials, strict=True):
-            place = self.open.pop(head.trial_id, None)
-            if place is None:
-                place = len(self.trials)
+    def take(self, records: Iterable[_Record], make: Callable[..., FrozenTrial]) -> None:
+        """Adds new trials and replaces changed ones; `records` ascend by id."""
+        changed = [record for record in records if self.open.get(record[0].trial_id) != record]
+        made = [make(*record, self._before(record[0])) for record in changed]  # all or nothing
+        for (head, parts), trial in zip(changed, made, strict=True):
+            if self.open.pop(head.trial_id, None) is None:
                 self.trials.append(trial)
-            elif self.trials[place] != trial:
-                self.trials[place] = trial
+            else:
+                self.trials[head.number] = trial
             if not head.state.is_finished():
-                self.open[head.trial_id] = place
+                self.open[head.trial_id] = (head, parts)
             elif self.anchor is None or head.trial_id > self.anchor.trial_id:
                 self.anchor = head
+
+    def _before(self, head: Row[Any]) -> _Known | None:
+        record = self.open.get(head.trial_id)
+        return None if record is None else (record[1], self.trials[head.number])
 
 
 class Mirror:
@@ -114,7 +125,7 @@ class Mirror:
             if head is None:
                 raise GoneError(f"no trial has the id {trial_id}")
             known = self._finished(head)
-            return known or self._read(connection, [head], [trial_id])[0]
+            return known or self._made(head, _parts(connection, [trial_id])[trial_id])
 
     def forget(self, study_id: int) -> None:
         """Drops what is known of a study that is being deleted."""
@@ -141,12 +152,8 @@ class Mirror:
         watched = study.watched()
         if len(watched) > MOST_IDS:
             return False
-        trials = tables.trials.c
-        mine = _heads().where(trials.study_id == study_id)
-        asked = [mine.where(trials.trial_id > study.last_id)]
-        if watched:
-            asked.append(mine.where(trials.trial_id.in_(watched)))
-        found = connection.execute(union_all(*asked)).all()
+        chosen = {"study": study_id, "last": study.last_id, "ids": watched}
+        found = connection.execute(_changed, chosen).all()
         heads = sorted(found, key=lambda head: head.trial_id)
         old = {head.trial_id: head for head in heads if head.trial_id <= study.last_id}
         if len(old) < len(watched):
@@ -155,56 +162,42 @@ class Mirror:
             if old[study.anchor.trial_id] != study.anchor:
                 return False
             heads.remove(study.anchor)
-        ids: _Chosen = [head.trial_id for head in heads]
-        if not study.trials or len(heads) > MOST_IDS:
-            ids = select(trials.trial_id).where(trials.study_id == study_id)
-        study.take(heads, self._read(connection, heads, ids))
+        if heads:
+            every = not study.trials or len(heads) > MOST_IDS
+            ids = None if every else [head.trial_id for head in heads]
+            parts = _parts(connection, ids, study_id)
+            study.take([(head, parts[head.trial_id]) for head in heads], self._made)
         return True
 
-    def _read(
-        self, connection: Connection, heads: Sequence[Row[Any]], chosen: _Chosen
-    ) -> list[FrozenTrial]:
-        """The trials of `heads`, whose ids are among `chosen`."""
-        if not heads:
-            return []
-        params, distributions = self._params(connection, chosen)
-        values = _values(connection, chosen)
-        user_attrs = _attrs(connection, tables.user_attrs, chosen)
-        system_attrs = _attrs(connection, tables.system_attrs, chosen)
-        curves = _curves(connection, chosen)
-        return [
-            FrozenTrial(
-                number=head.number,
-                state=head.state,
-                value=None,
-                values=values.get(head.trial_id),
-                datetime_start=_local(head.datetime_start),
-                datetime_complete=_local(head.datetime_complete),
-                params=params.get(head.trial_id, {}),
-                distributions=distributions.get(head.trial_id, {}),
-                user_attrs=user_attrs.get(head.trial_id, {}),
-                system_attrs=system_attrs.get(head.trial_id, {}),
-                intermediate_values=curves.get(head.trial_id, {}),
-                trial_id=head.trial_id,
-            )
-            for head in heads
-        ]
+    def _made(self, head: Row[Any], parts: _Parts, before: _Known | None = None) -> FrozenTrial:
+        params, values, user_attrs, system_attrs, curve = parts
+        then, old = before or (_NOTHING, None)
+        if old is not None and then[0] == params:  # what is drawn stays, and the curve grows
+            drawn, distributions = old.params, old.distributions
+        else:
+            distributions = {name: self._distribution(text) for _, name, _, text in params}
+            drawn = {name: distributions[name].to_external_repr(v) for _, name, v, _ in params}
+        said = old.user_attrs if old is not None and then[2] == user_attrs else _read(user_attrs)
+        return FrozenTrial(
+            number=head.number,
+            state=head.state,
+            value=None,
+            values=[_number(value, kind) for _, value, kind in values] or None,
+            datetime_start=_local(head.datetime_start),
+            datetime_complete=_local(head.datetime_complete),
+            params=drawn,
+            distributions=distributions,
+            user_attrs=said,
+            system_attrs=_read(system_attrs),
+            intermediate_values={step: _number(value, kind) for _, step, value, kind in curve},
+            trial_id=head.trial_id,
+        )
 
-    def _params(
-        self, connection: Connection, chosen: _Chosen
-    ) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, BaseDistribution]]]:
-        table = tables.params.c
-        query = select(table.trial_id, table.param_name, table.param_value, table.distribution_json)
-        params: dict[int, dict[str, Any]] = {}
-        distributions: dict[int, dict[str, BaseDistribution]] = {}
-        query = query.where(table.trial_id.in_(chosen)).order_by(table.param_id)
-        for trial_id, name, value, text in _rows(connection, query):
-            distribution = self._distributions.get(text)
-            if distribution is None:
-                distribution = self._distributions[text] = json_to_distribution(text)
-            params.setdefault(trial_id, {})[name] = distribution.to_external_repr(value)
-            distributions.setdefault(trial_id, {})[name] = distribution
-        return params, distributions
+    def _distribution(self, text: str) -> BaseDistribution:
+        found = self._distributions.get(text)
+        if found is None:
+            found = self._distributions[text] = json_to_distribution(text)
+        return found
 
 
 def _heads() -> Select[Any]:
@@ -225,39 +218,26 @@ def _require_study(connection: Connection, study_id: int) -> None:
         raise GoneError(f"no study has the id {study_id}")
 
 
-def _rows(connection: Connection, query: Select[Any]) -> Sequence[Any]:
-    # The driver's own rows: SQLAlchemy's take twice as long, and a study may have 500,000 of them.
-    # So an enum is its name here.
-    with connection.execute(query) as result:
-        return result.cursor.fetchall()
+def _read(attrs: Sequence[Any]) -> dict[str, Any]:
+    return {key: json.loads(text) for _, key, text in attrs}
 
 
-def _values(connection: Connection, chosen: _Chosen) -> dict[int, list[float]]:
-    table = tables.values.c
-    query = select(table.trial_id, table.value, table.value_type)
-    query = query.where(table.trial_id.in_(chosen)).order_by(table.objective)
-    found: dict[int, list[float]] = {}
-    for trial_id, value, kind in _rows(connection, query):
-        found.setdefault(trial_id, []).append(_NOT_FINITE[kind] if value is None else value)
-    return found
+def _number(value: float | None, kind: str) -> float:
+    return _NOT_FINITE[kind] if value is None else value
 
 
-def _attrs(connection: Connection, table: Table, chosen: _Chosen) -> dict[int, dict[str, Any]]:
-    query = select(table.c.trial_id, table.c.key, table.c.value_json)
-    found: dict[int, dict[str, Any]] = {}
-    for trial_id, key, text in _rows(connection, query.where(table.c.trial_id.in_(chosen))):
-        found.setdefault(trial_id, {})[key] = json.loads(text)
-    return found
-
-
-def _curves(connection: Connection, chosen: _Chosen) -> dict[int, dict[int, float]]:
-    table = tables.intermediates.c
-    query = select(
-        table.trial_id, table.step, table.intermediate_value, table.intermediate_value_type
-    )
-    found: dict[int, dict[int, float]] = {}
-    for trial_id, step, value, kind in _rows(connection, query.where(table.trial_id.in_(chosen))):
-        found.setdefault(trial_id, {})[step] = _NOT_FINITE[kind] if value is None else value
+def _parts(
+    connection: Connection, ids: Sequence[int] | None, study_id: int | None = None
+) -> dict[int, _Parts]:
+    """What the tables hold of some trials, or (None) of all those of a study, by id."""
+    found: dict[int, _Parts] = defaultdict(lambda: ([], [], [], [], []))
+    for place, (some, every) in enumerate(_queries):
+        query, chosen = (every, {"study": study_id}) if ids is None else (some, {"ids": ids})
+        # The driver's own rows: SQLAlchemy's take twice as long, and a study may have 500,000.
+        # So an enum is its name here.
+        with connection.execute(query, chosen) as result:
+            for row in result.cursor.fetchall():
+                found[row[0]][place].append(row)
     return found
 
 
@@ -266,3 +246,32 @@ def _local(moment: datetime | None) -> datetime | None:
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _both(table: Table, *names: str, order: str | None = None) -> tuple[Select[Any], Select[Any]]:
+    """The rows of the trials with some ids, and those of all trials of a study."""
+    query = select(table.c.trial_id, *(table.c[name] for name in names))
+    if order is not None:
+        query = query.order_by(table.c[order])
+    trials = tables.trials.c
+    study = select(trials.trial_id).where(trials.study_id == bindparam("study"))
+    return query.where(_given(table.c.trial_id)), query.where(table.c.trial_id.in_(study))
+
+
+def _given(column: ColumnElement[int]) -> ColumnElement[bool]:
+    return among(column, bindparam("ids", type_=IDS))
+
+
+# Made once: a statement costs more to build than a look at few trials costs the database.
+_study = tables.trials.c.study_id == bindparam("study")
+_changed = union_all(
+    _heads().where(_study, tables.trials.c.trial_id > bindparam("last")),
+    _heads().where(_study, _given(tables.trials.c.trial_id)),
+)
+_queries = (
+    _both(tables.params, "param_name", "param_value", "distribution_json", order="param_id"),
+    _both(tables.values, "value", "value_type", order="objective"),
+    _both(tables.user_attrs, "key", "value_json"),
+    _both(tables.system_attrs, "key", "value_json"),
+    _both(tables.intermediates, "step", "intermediate_value", "intermediate_value_type"),
+)

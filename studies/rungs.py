@@ -11,10 +11,12 @@ be written, so that a process with Optuna's own pruner on the same study agrees 
 from __future__ import annotations
 
 import math
+import operator
 from abc import abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
 from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner, HyperbandPruner
@@ -52,8 +54,7 @@ class SortedColumns:
         for place in range(len(trials), len(self._seen)):  # they are another study's
             self._drop(place)
         del self._seen[len(trials) :]
-        pairs = zip(trials, self._seen, strict=False)
-        changed = [place for place, (now, seen) in enumerate(pairs) if now is not seen]
+        changed = [*compress(count(), map(operator.is_not, trials, self._seen))]
         for place in changed:
             self._drop(place)
         unsorted: set[Hashable] = set()

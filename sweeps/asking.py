@@ -10,7 +10,7 @@ anew, to the same values if it is as large.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import Claim, Drawn, Holding, Points, StudyStorage
+from studies.leases import Lease
 from sweeps.config import Config
 
 
@@ -53,14 +54,10 @@ class Drafts:
         self._trials: list[FrozenTrial] = []
         self._places: dict[int, int] = {}  # by trial id, of the trials being drawn
 
-    def look(self, study_id: int, trial_ids: Collection[int]) -> None:
-        """Read the study's trials, of which `trial_ids` are about to be drawn."""
+    def look(self, study_id: int, leases: Sequence[Lease]) -> None:
+        """Read the study's trials, of which those of `leases` are about to be drawn."""
         self._trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        self._places = {
-            trial._trial_id: place
-            for place, trial in enumerate(self._trials)
-            if trial._trial_id in trial_ids
-        }
+        self._places = {lease.trial_id: lease.number for lease in leases}
 
     def get_all_trials(
         self,
@@ -68,11 +65,23 @@ class Drafts:
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        trials = [t for t in self._trials if states is None or t.state in states]
+        trials = list(self._trials)
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return copy.deepcopy(self._trials[self._places[trial_id]])
+        """Return a trial of those being drawn, whose dicts are the caller's own."""
+        trial = copy.copy(self.seen(trial_id))  # a deep one takes as long as drawing the trial
+        trial.params, trial.distributions = {**trial.params}, {**trial.distributions}
+        trial.user_attrs = copy.deepcopy(trial.user_attrs)
+        trial.system_attrs = copy.deepcopy(trial.system_attrs)
+        trial.intermediate_values = {**trial.intermediate_values}
+        return trial
+
+    def seen(self, trial_id: int) -> FrozenTrial:
+        """Return a trial of those being drawn: not to be changed."""
+        return self._trials[self._places[trial_id]]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -136,8 +145,7 @@ class Asker:
         """
         claim = self._holding.claim(n, places=self._places, points=self._points)
         if claim.leases:
-            trial_ids = {lease.trial_id for lease in claim.leases}
-            self._drafts.look(self._study._study_id, trial_ids)
+            self._drafts.look(self._study._study_id, claim.leases)
             self._study._thread_local.cached_all_trials = None  # as `study.ask` does
             self._study.sampler = self._sampler()
         asked = [self._configured(lease.trial_id, lease.number) for lease in claim.leases]
@@ -148,7 +156,7 @@ class Asker:
         return [each for each in asked if each.trial_id not in refused], claim
 
     def _configured(self, trial_id: int, number: int) -> Asked:
-        frozen = self._drafts.get_trial(trial_id)
+        frozen = self._drafts.seen(trial_id)
         if "config" in frozen.user_attrs:
             config = Config.from_json(frozen.user_attrs["config"])
             origin = frozen.user_attrs.get("origin", "sampled")

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from studies import SweeplaneError, break_loop
-from sweeps.outcomes import has_failed
 
 if TYPE_CHECKING:
     from studies import Ended, StudyStorage
@@ -31,13 +30,12 @@ class Breaker:
         self._causes: list[str] = []  # of this worker's failures in a row
         self._failed = False
 
-    def refuse_more(self, trials: Sequence[FrozenTrial]) -> None:
-        """End when budget.failures is met.
+    def refuse_more(self, failed: int) -> None:
+        """End when budget.failures is met by so many failed trials of the study.
 
         Raises:
             SweeplaneError: it is.
         """
-        failed = sum(has_failed(t) for t in trials)
         if failed >= self._most:
             raise SweeplaneError(
                 f"{failed} trials of study '{self._name}' have failed, and budget.failures is "

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.outcomes import has_failed
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States that use up one of the budget's trials: pruned and diverged ones do, failed ones do not.
 Running ones hold a place too (`studies.leases.COUNTED`), which they may give back."""
+
+
+@dataclass
+class Spent:
+    """What the finished trials of one study have used up, counted at looks, each of them once."""
+
+    ended: int = 0
+    failed: int = 0
+    device_seconds: float = 0.0
+    lowest: float = math.inf  # of the complete trials' values
+    highest: float = -math.inf
+    _open: list[int] = field(default_factory=list)  # numbers of the trials that had not finished
+    _seen: int = 0
+
+    def look(self, trials: Sequence[FrozenTrial]) -> None:
+        """Count what has finished since the last look; the study's trials by number."""
+        numbers = [*self._open, *range(self._seen, len(trials))]
+        self._open = [n for n in numbers if not trials[n].state.is_finished()]
+        self._seen = len(trials)
+        for trial in (trials[n] for n in numbers):
+            if trial.state.is_finished():
+                self._count(trial)
+
+    def _count(self, trial: FrozenTrial) -> None:
+        self.ended += trial.state in ENDED
+        self.failed += has_failed(trial)
+        self.device_seconds += _device_seconds(trial)
+        if trial.state == TrialState.COMPLETE:
+            self.lowest = min(self.lowest, trial.values[0])
+            self.highest = max(self.highest, trial.values[0])
 
 
 @dataclass(frozen=True)
@@ -28,27 +60,24 @@ class Budget:
     target: float | None = None
     maximize: bool = False
 
-    def met(self, trials: Sequence[FrozenTrial], seconds: float) -> str | None:
-        """Return which limit is met, in words, given the study's trials and its wall clock."""
-        by_state = [trial.state for trial in trials]
-        used = sum(map(_device_seconds, trials))
-        if self.target is not None and any(map(self._hits, trials)):
+    def met(self, spent: Spent, seconds: float) -> str | None:
+        """Return which limit is met, in words, given what is spent and the sweep's wall clock."""
+        if self._hits(spent):
             return f"target {self.target:g} is reached"
-        if sum(map(by_state.count, ENDED)) >= self.trials:
+        if spent.ended >= self.trials:
             return f"all {self.trials:.0f} trials have run"
-        if used >= self.device_seconds:
-            return f"{used / 3600:.3g} device-hours are used (budget.gpu_hours)"
+        if spent.device_seconds >= self.device_seconds:
+            return f"{spent.device_seconds / 3600:.3g} device-hours are used (budget.gpu_hours)"
         return self.out_of_time(seconds)
 
     def out_of_time(self, seconds: float) -> str | None:
         """Return that the wall clock is spent; unlike the other limits it ends running trials."""
         return f"{seconds:.0f} s have passed (budget.time)" if seconds >= self.time else None
 
-    def _hits(self, trial: FrozenTrial) -> bool:
-        if trial.state != TrialState.COMPLETE or self.target is None:
+    def _hits(self, spent: Spent) -> bool:
+        if self.target is None:
             return False
-        value: float = trial.values[0]
-        return value >= self.target if self.maximize else value <= self.target
+        return spent.highest >= self.target if self.maximize else spent.lowest <= self.target
 
 
 def _device_seconds(trial: FrozenTrial) -> float:

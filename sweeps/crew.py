@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from studies import Order, OutOfReachError, UserError, queries
 from studies.pulse import read_pulse
 from studies.retrying import at_most
+from sweeps.budget import Spent
 from sweeps.config import Config
 from sweeps.control import ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
@@ -112,7 +113,9 @@ class Crew:
             return ended_by(order)
         self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
-        met = make_budget(self._sweep.spec).met(trials, self._member.elapsed())
+        spent = Spent()
+        spent.look(trials)
+        met = make_budget(self._sweep.spec).met(spent, self._member.elapsed())
         return met or exhausted(self._sweep, trials) or "the workers have ended"
 
     def _watch(self) -> None:

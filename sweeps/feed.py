@@ -23,7 +23,7 @@ from studies.leases import COUNTED
 from studies.roster import live_workers
 from sweeps.asking import Asked, Asker
 from sweeps.breaker import Breaker
-from sweeps.budget import Budget
+from sweeps.budget import Budget, Spent
 from sweeps.engines.base import Ending, Outcome, Outlook, Point, Trial
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
@@ -85,6 +85,7 @@ class StudyFeed:
         self._elapsed, self._progress, self._changed = elapsed, progress, changed
         self._held: dict[int, Held] = {}  # by number
         self._breaker = Breaker(self._storage, study._study_id, study.study_name, rules.failures)
+        self._spent = Spent()
         self._draining = self._paused = False
         self.ended: str | None = None
 
@@ -132,10 +133,11 @@ class StudyFeed:
                 time.sleep(WAIT_SECONDS)
                 continue
             trials = self._study.get_trials(deepcopy=False)
-            self.ended = self._rules.budget.met(trials, self._elapsed())
+            self._spent.look(trials)
+            self.ended = self._rules.budget.met(self._spent, self._elapsed())
             if self.ended is not None:
                 return []
-            self._breaker.refuse_more(trials)
+            self._breaker.refuse_more(self._spent.failed)
             asked, claim = self._asker.take(n)
             self._heed(claim)
             if given := self._given(asked):

@@ -35,7 +35,7 @@ from sweeps.numbers import Gauge
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming
-from sweeps.sampling import make_sampler
+from sweeps.sampling import refills
 
 if TYPE_CHECKING:
     import optuna
@@ -189,7 +189,7 @@ class Worker:
             sweep.study,
             self._member.holding,
             suggest=partial(_suggest, sweep),
-            sampler=partial(make_sampler, spec.method, spec.space, spec.seed),
+            sampler=refills(spec.method, spec.space, spec.seed),
             points=_points(sweep),
             places=spec.budget.trials,
         )

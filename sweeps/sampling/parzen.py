@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 FULL_WEIGHT = 25  # so many of the newest points weigh 1
 FINEST = 100  # no kernel is narrower than 1 / FINEST
+BLOCK = 512  # kernels at once: what is worked out of them stays in a processor's cache
+LEAST = -700.0  # exp of less is slow, and nothing beside 1
 
 
 class Kernels:
@@ -58,15 +60,22 @@ class Kernels:
         constant = -0.5 * (mu / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
         self._constant = (constant - np.log(_inside(mu, sigma))).sum(axis=1)
 
-    def log_pdf(self, x: Array) -> Array:
-        """Return the log density of each of N points under each kernel, [N, K]."""
+    def log_density(self, x: Array, weights: Array) -> Array:
+        """Return the log of the sum of the kernels' densities, times weights [K], at x [N, d]."""
+        blocks = [slice(first, first + BLOCK) for first in range(0, len(weights), BLOCK)]
+        parts = [_log_sum(self._log_pdf(x, block), weights[block]) for block in blocks]
+        return np.asarray(np.logaddexp.reduce(parts, axis=0))
+
+    def _log_pdf(self, x: Array, some: slice) -> Array:
+        """Return the log density of each of N points under each of some kernels, [N, K]."""
         smooth = x[:, self._smooth]
-        found: Array = smooth**2 @ self._square.T + smooth @ self._linear.T + self._constant
+        found: Array = smooth**2 @ self._square[some].T + smooth @ self._linear[some].T
+        found += self._constant[some]
         for i, dimension in enumerate(self._dimensions):
             if i in self._shares:
-                found += np.log(self._shares[i].T)[x[:, i].astype(int)]
+                found += np.log(self._shares[i][some].T)[x[:, i].astype(int)]
             elif i not in self._smooth:
-                found += self._log_mass(i, dimension, x[:, i])
+                found += self._log_mass(i, dimension, x[:, i], some)
         return found
 
     def sample(self, rng: np.random.Generator, chosen: NDArray[np.int64]) -> Array:
@@ -86,12 +95,12 @@ class Kernels:
                 x[:, i] = cell.middle
         return x
 
-    def _log_mass(self, i: int, dimension: BaseDistribution, x: Array) -> Array:
+    def _log_mass(self, i: int, dimension: BaseDistribution, x: Array, some: slice) -> Array:
         values, inverse = np.unique(x, return_inverse=True)
         cell = cells(dimension, values)
         if cell is None:
             raise TypeError(f"{dimension} has no cells")
-        mu, sigma = self._points[:, i], self._widths[:, i]
+        mu, sigma = self._points[some, i], self._widths[some, i]
         left, right = (cell.left[:, None] - mu) / sigma, (cell.right[:, None] - mu) / sigma
         beyond = left > 0  # where both tails are near 1, their difference would be lost
         left, right = np.where(beyond, -right, left), np.where(beyond, -left, right)
@@ -125,11 +134,11 @@ class Density:
 
         Each of `more`, [m, d], counts as a new point.
         """
-        found: Array = _log_sum(self._kernels.log_pdf(x), self._shares)
+        found: Array = self._kernels.log_density(x, self._shares)
         if more is None or not len(more):
             return found
         late = Kernels(self._dimensions, more, self._late_widths(more), self._smoothing)
-        added = _log_sum(late.log_pdf(x), np.ones(len(more)))
+        added = late.log_density(x, np.ones(len(more)))
         both = np.logaddexp(found + np.log(self._total), added)
         return np.asarray(both - np.log(self._total + len(more)))
 
@@ -169,6 +178,7 @@ def _log_sum(logs: Array, weights: Array) -> Array:
     """Return log(exp(logs) @ weights), [N]; overwrites `logs`, [N, K]."""
     most = logs.max(axis=1, keepdims=True)
     logs -= most
+    np.maximum(logs, LEAST, out=logs)
     np.exp(logs, out=logs)
     return np.asarray(np.log(logs @ weights) + most[:, 0])
 

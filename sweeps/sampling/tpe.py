@@ -18,131 +18,86 @@ Gardner et al., "Bayesian Optimization with Inequality Constraints", 2014 (the p
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from sweeps.sampling.base import SpaceSampler, diverged, value_at
+from sweeps.sampling.base import SpaceSampler, value_at
 from sweeps.sampling.feasibility import Feasibility
 from sweeps.sampling.parzen import Array, Density
-from sweeps.unit_cube import Numeric, from_unit, places
+from sweeps.sampling.seen import Rows, Seen
+from sweeps.unit_cube import from_unit
 
 if TYPE_CHECKING:
     from sweeps.space import Space
 
 STARTUP = 10  # finished trials before the first that is not random
 CANDIDATES = 24
-MOST_BEST = 25
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class TpeSampler(SpaceSampler):
-    """TPE over the groups of a space; one object serves the asks of a refill."""
+    """TPE over the groups of a space; one object serves the asks of a refill.
 
-    def __init__(self, space: Space, seed: int) -> None:
+    `seen` may have been another refill's: it holds what the trials say, so that only those that
+    changed since are read.
+    """
+
+    def __init__(self, space: Space, seed: int, seen: Seen | None = None) -> None:
         super().__init__(space, seed)
-        self._seen: list[FrozenTrial] = []  # as far as the last finished one
-        self._open: list[FrozenTrial] = []  # of these, the others
-        self._finished = 0
-        self._best: list[FrozenTrial] = []
-        self._others: list[FrozenTrial] = []
+        self._seen = seen or Seen()
+        self._split: tuple[Rows, Rows] | None = None
         self._fits: dict[tuple[str, ...], Fit] = {}
 
     def _propose(
         self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
-        rng = self.rng(trial)
-        running = [
-            other
-            for other in self._see(study, study.get_trials(deepcopy=False))
-            if other.state == TrialState.RUNNING and other.number != trial.number
-        ]
+        rng, seen = self.rng(trial), self._seen
+        changed = seen.update(study.get_trials(deepcopy=False), search_space)
+        if changed or self._split is None:
+            self._split, self._fits = seen.split(study.direction), {}
+        best, others = self._split
+        running = np.flatnonzero(seen.running)
+        running = running[running != trial.number]
         drawn: dict[str, Any] = {}
         for group in self.groups(search_space, drawn):
-            if self._finished < STARTUP:
+            if len(best) + len(others) < STARTUP:
                 drawn |= {name: from_unit(d, rng.random()) for name, d in group.items()}
                 continue
             key = tuple(group)
             if key not in self._fits:
-                self._fits[key] = Fit(group, self._best, self._others)
-            drawn |= self._fits[key].draw(rng, running)
+                self._fits[key] = Fit(group, seen, best, others)
+            drawn |= self._fits[key].draw(rng, seen.points(seen.having(running, key), key))
         return drawn
-
-    def _see(self, study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the open trials; split the finished ones anew if they are not those of before."""
-        n = len(self._seen)
-        late = trials[n:]
-        if trials[:n] != self._seen or any(trial.state.is_finished() for trial in late):
-            n = max((t.number + 1 for t in trials if t.state.is_finished()), default=0)
-            self._seen, late = trials[:n], trials[n:]
-            self._open = [trial for trial in self._seen if not trial.state.is_finished()]
-            finished = [trial for trial in self._seen if trial.state in ENDED]
-            self._finished, self._fits = len(finished), {}
-            self._best, self._others = split(finished, study.direction)
-        return self._open + late
-
-
-def split(
-    finished: Sequence[FrozenTrial], direction: StudyDirection
-) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """Return the best tenth, 25 at most, and the others, both by number.
-
-    A complete trial is better than any pruned one, and of these the one that went farther.
-    """
-    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-
-    def rank(trial: FrozenTrial) -> tuple[float, float]:
-        if trial.state == TrialState.COMPLETE:
-            return -math.inf, sign * trial.values[0]
-        if not trial.intermediate_values:
-            return math.inf, 0.0
-        step, value = max(trial.intermediate_values.items())
-        return -step, math.inf if math.isnan(value) else sign * value
-
-    count = min(math.ceil(0.1 * len(finished)), MOST_BEST)
-    feasible = [trial for trial in finished if not diverged(trial)]
-    best = heapq.nsmallest(count, feasible, key=rank)
-    chosen = {trial.number for trial in best}
-    return (
-        [trial for trial in finished if trial.number in chosen],
-        [trial for trial in finished if trial.number not in chosen],
-    )
 
 
 class Fit:
     """l, g and the feasibility over one group of dimensions."""
 
     def __init__(
-        self,
-        space: Mapping[str, BaseDistribution],
-        best: Sequence[FrozenTrial],
-        others: Sequence[FrozenTrial],
+        self, space: Mapping[str, BaseDistribution], seen: Seen, best: Rows, others: Rows
     ) -> None:
         self._space = space
-        dimensions = list(space.values())
+        dimensions, names = list(space.values()), list(space)
         self._share = len(best) / max(1, len(best) + len(others))
-        best, others = self._with(best), self._with(others)
-        points = self._points(others)
-        self._best = Density(dimensions, self._points(best))
+        best, others = seen.having(best, names), seen.having(others, names)
+        inside, points = seen.points(best, names), seen.points(others, names)
+        self._best = Density(dimensions, inside)
         self._others = Density(dimensions, points)
         self._feasibility = None
-        gone = np.array([diverged(trial) for trial in others], float)
+        gone = seen.diverged[others].astype(float)
         if gone.any():
-            every = np.vstack([self._points(best), points])
+            every = np.vstack([inside, points])
             gone = np.append(np.zeros(len(best)), gone)
             self._feasibility = Feasibility(dimensions, every, gone)
 
-    def draw(self, rng: np.random.Generator, running: Sequence[FrozenTrial]) -> dict[str, Any]:
-        """Return values for the group's dimensions."""
+    def draw(self, rng: np.random.Generator, running: Array) -> dict[str, Any]:
+        """Return values for the group's dimensions; `running` trials have the places [m, d]."""
         x = np.unique(self._best.sample(rng, CANDIDATES), axis=0)
-        log_ratio = self._others.log_pdf(x, self._points(self._with(running)))
+        log_ratio = self._others.log_pdf(x, running)
         log_ratio -= self._best.log_pdf(x)
         with np.errstate(divide="ignore"):  # no trial is among the best: a share of 0
             score = -np.logaddexp(np.log(self._share), np.log1p(-self._share) + log_ratio)
@@ -157,19 +112,3 @@ class Fit:
             name: value_at(dimension, place)
             for (name, dimension), place in zip(self._space.items(), chosen, strict=True)
         }
-
-    def _with(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        return [trial for trial in trials if trial.params.keys() >= self._space.keys()]
-
-    def _points(self, trials: Sequence[FrozenTrial]) -> Array:
-        columns = [
-            _places(dimension, [trial.params[name] for trial in trials])
-            for name, dimension in self._space.items()
-        ]
-        return np.stack(columns, axis=1)
-
-
-def _places(dimension: BaseDistribution, values: Sequence[Any]) -> Array:
-    found = places(dimension, values)
-    # a trial that was put in by hand may lie outside
-    return found.clip(0.0, 1.0) if isinstance(dimension, Numeric) else found

@@ -13,7 +13,7 @@ from optuna.samplers._tpe.sampler import default_weights
 from optuna.trial import TrialState
 from spaces import TWO_KNOBS
 
-from sweeps.sampling import CMA_STATE, make_sampler
+from sweeps.sampling import CMA_STATE, make_sampler, refills
 from sweeps.sampling.feasibility import Feasibility
 from sweeps.sampling.parzen import Density
 from sweeps.space import Space
@@ -53,9 +53,12 @@ def train(study: optuna.Study, space: Space, trial: optuna.Trial) -> None:
         study.tell(trial, (u - 0.9) ** 2)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 12, 300])
+@pytest.mark.parametrize("n", [0, 1, 2, 12, 300, 1100])
 def test_the_densities_are_those_of_optuna(n: int) -> None:
-    """Up to the constant that the unit cube's scale makes; 300 points have the ramp of weights."""
+    """Up to the constant that the unit cube's scale makes.
+
+    300 points have the ramp of weights, 1100 are three blocks.
+    """
     space: dict[str, BaseDistribution] = {
         "a": FloatDistribution(1e-4, 1.0, log=True),
         "b": FloatDistribution(-2.0, 3.0),
@@ -157,6 +160,33 @@ def test_a_running_trial_pushes_tpe_s_next_asks_away(space: Space) -> None:
             gaps.append(abs(place(space, first.params) - place(space, second.params)))
         near.append(np.median(gaps))
     assert near[0] > near[1]
+
+
+def test_what_refills_keep_of_trials_changes_no_draw(space: Space) -> None:
+    """They see trials begin, report, end, diverge and fail, and then those of a shorter study."""
+    rng = np.random.default_rng(0)
+    make = refills("tpe", space, 0)
+    for size in (60, 30):
+        study = optuna.create_study()
+        running: list[optuna.Trial] = []
+        for _ in range(size):
+            pending = study.ask()
+            drawn = []
+            for sampler in (make(), make_sampler("tpe", space, 0)):
+                frozen = study.get_trials(deepcopy=False)[pending.number]
+                drawn.append(sampler.sample_relative(study, frozen, space.flat()))
+            assert drawn[0] == drawn[1]
+            study.sampler = make_sampler("random", space, pending.number)
+            running.append(pending)
+            space.suggest(pending)
+            trial = running[rng.integers(len(running))]
+            trial.report(float(rng.random()), len(study.trials))
+            if len(running) > 4:
+                running.remove(trial)
+                if rng.random() < 0.2:
+                    study.tell(trial, state=TrialState.FAIL)
+                else:
+                    train(study, space, trial)
 
 
 def test_two_that_close_a_generation_at_once_make_one_history(space: Space) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.budget import Budget
+from sweeps.budget import Budget, Spent
 from sweeps.progress import Progress
 
 
@@ -59,7 +60,24 @@ WAITING = trial(TrialState.WAITING)
 def test_the_first_limit_that_is_met_is_named(
     limits: dict[str, Any], trials: list[FrozenTrial], seconds: float, expected: str | None
 ) -> None:
-    assert Budget(**limits).met(trials, seconds) == expected
+    spent = Spent()
+    spent.look(trials)
+    assert Budget(**limits).met(spent, seconds) == expected
+
+
+def test_what_is_spent_is_counted_once_however_trials_end() -> None:
+    cancelled = create_trial(state=TrialState.FAIL, user_attrs={"outcome": "cancelled"})
+    looks = [
+        [RUNNING, WAITING],
+        [RUNNING, DONE, RUNNING],
+        [PRUNED, DONE, FAILED, cancelled],
+        [PRUNED, DONE, FAILED, cancelled, RUNNING],
+    ]
+    spent, found = Spent(), []
+    for trials in looks:
+        spent.look(trials)
+        found.append((spent.ended, spent.failed, spent.device_seconds, spent.lowest))
+    assert found == [(0, 0, 0, math.inf), (1, 0, 100, 0.5), (2, 1, 121, 0.5), (2, 1, 121, 0.5)]
 
 
 @pytest.mark.parametrize(("maximize", "best"), [(False, (2, 0.1)), (True, (1, 0.9))])
