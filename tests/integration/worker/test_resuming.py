@@ -30,6 +30,7 @@ schedule: [plateau, cosine]
 average: [none, ema]
 epochs: 6
 run_cap: 3
+lanes: 1
 seed: 5
 early_terminate: none
 """
