@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,14 +50,8 @@ def update_in_place(
 
 @cache
 def _compiled(rule: Rule, shape: torch.Size) -> Body:
-    def body(
-        p: Tensor,
-        g: Tensor,
-        s: Mapping[str, Tensor],
-        c: Mapping[str, Tensor],
-        active: Tensor | None,
-    ) -> None:
-        update_in_place(rule, p, g, s, c, active)
+    def body(*step: Any) -> None:
+        update_in_place(rule, *step)
 
     # torch counts recompilations by code object, and stops at eight: each body has its own
     body.__code__ = body.__code__.replace(co_name=f"{rule.name}_{'x'.join(map(str, shape))}")

@@ -140,7 +140,8 @@ class LanesEngine:
         """Return the ladder of a cohort: the one that was asked for, known, or found out now."""
         if self._lanes is not None:
             return asked_for(self._lanes)
-        most = min(_MOST[self._setting.device.type], self._outlook().at_once)
+        at_once = self._outlook().at_once * len(run.trial.seeds)
+        most = min(_MOST[self._setting.device.type], at_once)
         key = f"{self._hardware}: {cohort.key}"
         known = self._notes.get(key)
         if known is None:
