@@ -46,8 +46,7 @@ class Tables:
         dtype = lanes.flat.dtype
         self.values = [torch.stack(list(c.values()), dim=1).to(dtype) for c, _ in found]
         self.buffers = [{name: x for name, (x,) in r.buffers.items()} for r in lanes.rows]
-        masks = [rows.among(None) for rows in lanes.rows]
-        self.masks = {place: x.unsqueeze(-1) for place, x in enumerate(masks) if x is not None}
+        self.masks = _masks(lanes)
         self.formulas = tuple(
             Formula(rows.rule, tuple(c)) for rows, (c, _) in zip(lanes.rows, found, strict=True)
         )
@@ -61,6 +60,15 @@ class Tables:
             rows.numbers = numbers
 
 
+def _masks(lanes: LaneOptimizer) -> list[Tensor]:
+    """Which rows are whose, bool [K, 1]; none where there is one rule."""
+    if len(lanes.rows) == 1:
+        return []
+    every = torch.ones(len(lanes.steps), dtype=torch.bool, device=lanes.steps.device)
+    own = [rows.among(None) for rows in lanes.rows]
+    return [(every if mask is None else mask).unsqueeze(-1) for mask in own]
+
+
 def can_tabulate(lanes: LaneOptimizer) -> bool:
     """Are all rules elementwise, with rows of all lanes (`LaneOptimizer(whole=True)`)?"""
     return all(rows.fixed and can_compile(rows.rule) for rows in lanes.rows)
@@ -72,16 +80,16 @@ def update_lanes(
     grad: Tensor,
     buffers: Sequence[Mapping[str, Tensor]],
     values: Sequence[Tensor],
-    masks: Mapping[int, Tensor],
+    masks: Sequence[Tensor],
 ) -> None:
     """One update of `flat` [K, P] and the buffers in place.
 
     `values` has of each formula's table one step, [C, K]; `masks` which rows are its own, bool
-    [K, 1], where not all are.
+    [K, 1], and is empty where all are of one formula.
     """
     for place, (formula, own, row) in enumerate(zip(formulas, buffers, values, strict=True)):
         c = dict(zip(formula.names, row.unsqueeze(-1).unbind(), strict=True))
-        update_in_place(formula.rule, flat, grad, own, c, masks.get(place))
+        update_in_place(formula.rule, flat, grad, own, c, masks[place] if masks else None)
 
 
 def _coefficients(

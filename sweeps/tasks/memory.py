@@ -20,6 +20,9 @@ def _of_container() -> int:
     folder = Path("/sys/fs/cgroup")
     try:
         limit = int((folder / "memory.max").read_text(encoding="ascii"))
-        return max(0, limit - int((folder / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # none, or "max"
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return max(0, limit - used + cached)
+    except (OSError, ValueError, StopIteration):  # none, or "max"
         return 2**63 - 1

@@ -48,9 +48,13 @@ class Randomness:
     def is_now(self) -> bool:
         """Return whether nothing was drawn since."""
         now = Randomness.now()
-        same = torch.equal(self.pytorch, now.pytorch) and self.python == now.python
-        pairs = zip(self.numpy, now.numpy, strict=True)
-        return same and all(np.array_equal(ours, its) for ours, its in pairs)
+        return torch.equal(self.pytorch, now.pytorch) and self.same_beside_torch(now)
+
+    def same_beside_torch(self, other: Randomness) -> bool:
+        """Return whether Python's and NumPy's generators are where the other's are."""
+        pairs = zip(self.numpy, other.numpy, strict=True)
+        same = all(np.array_equal(ours, its) for ours, its in pairs)
+        return same and self.python == other.python
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from optimizers import RULES
 from sweeps.engines.lanes.fusing import Fusing, try_fusing
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import ALONE, Ladder
+from sweeps.engines.lanes.memory import is_out_of_memory
 from sweeps.engines.lanes.probing import probe
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
@@ -55,8 +56,12 @@ class Cohort:
         self._fusing = try_fusing(make, batch, run.data.task.loss, self._setting.context)
         if self._fusing.reason:
             self._say(f"trials of this model train one by one: {self._fusing.reason}")
-        else:
+            return
+        try:
             self.ladder = self._climb(self, run)
+        except BaseException:
+            self._fusing = None  # the next run looks again
+            raise
 
     def group(self, data: Data, batch_size: int, lanes: int) -> Group:
         """Make a group with free lanes."""
@@ -93,19 +98,34 @@ class Cohort:
                 waiting = self._dissolve(group, seated) + waiting
         for group in self.groups:
             waiting = self._fill(group, waiting)
+        self._place(waiting)
+
+    def _place(self, waiting: list[Run]) -> None:
+        """Make groups for runs, as long as lanes pay and there is memory."""
         while waiting:
             models = sum(len(run.replicas) for run in waiting)
             lanes = self.ladder.lanes_for(models)
             if lanes == ALONE or lanes < len(waiting[0].replicas):
                 return
-            group = self.group(waiting[0].data, waiting[0].trial.config.batch_size, lanes)
-            self.groups.append(group)
-            waiting = self._fill(group, waiting)
+            made: list[Group] = []
+            try:
+                made.append(self.group(waiting[0].data, waiting[0].trial.config.batch_size, lanes))
+                self.groups += made
+                waiting = self._fill(made[0], waiting)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.ladder = self.ladder.up_to(lanes // 2)
+            else:
+                continue
+            seated = [run for run in waiting if run.group in made]
+            rest = [run for run in waiting if run.group not in made]
+            waiting = [run for group in made for run in self._dissolve(group, seated)] + rest
 
     def halve(self, group: Group, runs: list[Run]) -> None:
         """The group's program does not fit into memory: its runs go on with half of the lanes."""
         self.ladder = self.ladder.up_to(group.size // 2)
-        self.seat(self._dissolve(group, runs), fewer=False)
+        self._place(self._dissolve(group, runs))
 
     def take_apart(self, group: Group, runs: list[Run]) -> None:
         """The group's program fails: its runs go on one by one, where the epoch began."""
@@ -148,6 +168,8 @@ class Cohort:
             except Exception as error:  # a value that the algorithm does not take
                 for lane in lanes:
                     group.leave(lane)
+                if is_out_of_memory(error):
+                    raise
                 self.failed.append((run, error))
             else:
                 run.sit(group, lanes)

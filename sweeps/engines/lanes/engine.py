@@ -9,7 +9,9 @@ ends.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -54,15 +56,17 @@ class LanesEngine:
         self._setting = Setting(device, precision, objective, say)
         self._lanes, self._say, self._compiling = lanes, say, compiling
         self._notes: Notes = {} if notes is None else notes
-        self._hardware = f"{name_of(device)}, {torch.get_num_threads()} threads, {precision}"
+        threads, cores = torch.get_num_threads(), os.cpu_count()
+        self._hardware = (
+            f"{name_of(device)}, {cores} cores, {threads} threads, torch {torch.__version__}, "
+            f"{precision}"
+        )
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._start(feed.outlook)
-        while True:
-            self._refill(tasks, feed)
-            if not self._runs:
-                return
-            self._train(feed)
+        while self._refill(tasks, feed):
+            if self._runs:  # not all of them have failed at once
+                self._train(feed)
 
     def try_out(self, tasks: Tasks, trial: Trial) -> Trying:
         """Take a few steps of a trial and of lanes like it, to see how it would train."""
@@ -82,25 +86,30 @@ class LanesEngine:
         self._runs: list[Run] = []
         self._cohorts: dict[str, Cohort] = {}
         self._ended = 0
-        self._outlook = outlook
+        self._outlook, self._seen = outlook, outlook()
         self._programs = Programs(
             self._compiling, self._seconds_left, self._say, self._setting.clock
         )
 
     def _seconds_left(self, spent: float) -> float:
         """Return for how long steps are yet to be taken, after as many seconds of them."""
-        outlook = self._outlook()
+        outlook = self._seen
         begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
         each = spent / max(self._ended + begun, 1e-9)
         return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * each)
 
-    def _refill(self, tasks: Tasks, feed: Feed) -> None:
-        """Take trials for the lanes that nobody has; the first one says how many there are."""
-        more = True
+    def _refill(self, tasks: Tasks, feed: Feed) -> bool:
+        """Take trials for the lanes that nobody has; the first one says how many there are.
+
+        False where none is left.
+        """
+        if self._programs.undecided:
+            self._seen = feed.outlook()
+        more, any_taken = True, False
         while more:
             wanted = self._room()
             taken = feed.take(wanted) if wanted > 0 else []
-            more = len(taken) == wanted > 0
+            more, any_taken = len(taken) == wanted > 0, any_taken or bool(taken)
             for trial in taken:
                 run = Run(trial, self._setting.device)
                 try:
@@ -117,6 +126,7 @@ class LanesEngine:
         lanes = sum(group.size for each in self._cohorts.values() for group in each.groups)
         models = sum(len(run.trial.seeds) for run in self._runs)
         self.tally.models, self.tally.lanes = models, lanes + alone
+        return any_taken or bool(self._runs)
 
     def _room(self) -> int:
         """How many trials more may train now."""
@@ -142,12 +152,16 @@ class LanesEngine:
             return asked_for(self._lanes)
         at_once = self._outlook().at_once * len(run.trial.seeds)
         most = min(_MOST[self._setting.device.type], at_once)
-        key = f"{self._hardware}: {cohort.key}"
+        size = sum(p.numel() for p in run.replicas[0].model.parameters())
+        text = f"{self._hardware}, {size} parameters: {cohort.key}"
+        key = hashlib.sha256(text.encode()).hexdigest()
         known = self._notes.get(key)
-        if known is None:
-            known = cohort.probe(run, _MOST[self._setting.device.type]).as_json()
-            self._notes[key] = known
-        return Ladder.from_json(known).up_to(max(int(most), 1))
+        if known is not None:
+            return Ladder.from_json(known).up_to(max(int(most), 1))
+        found = cohort.probe(run, _MOST[self._setting.device.type])
+        if found.seconds:  # that lanes do not pay may be another process's doing: not noted
+            self._notes[key] = found.as_json()
+        return found.up_to(max(int(most), 1))
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; those in use stay there."""
@@ -205,24 +219,27 @@ class LanesEngine:
         """Train a group's runs; if the program fails, go on otherwise, where the epoch began."""
         runs = [run for run in self._runs if run.group is group]
         restore: Callable[[], None] = lambda: None  # noqa: E731  (while nothing has changed)
-        began = time.perf_counter()
+        began, aside = time.perf_counter(), self._programs.aside
         try:
             restore = group.keep()
             found = group.epoch()
         except Exception as error:
             restore()
-            first = str(error).strip().partition("\n")[0][:200]
-            if is_out_of_memory(error) and group.size > 1:
-                self._say(f"{group.size} lanes need more memory than there is: {first}")
-                cohort.halve(group, runs)
-                return
-            self._say(f"{len(runs)} trials go on one by one: {type(error).__name__}: {first}")
-            cohort.take_apart(group, runs)
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+            short = is_out_of_memory(error) and group.size > 1
+        else:
+            seconds = time.perf_counter() - began - (self._programs.aside - aside)
+            for run in runs:
+                run.took(seconds, share=1 / len(runs))
+                run.measured = [found[lane] for lane in run.lanes]
             return
-        seconds = time.perf_counter() - began
-        for run in runs:
-            run.took(seconds, share=1 / len(runs))
-            run.measured = [found[lane] for lane in run.lanes]
+        del restore  # what it holds, and the error's, is free before there is more
+        if short:
+            self._say(f"{group.size} lanes need more memory than there is: {reason}")
+            cohort.halve(group, runs)
+        else:
+            self._say(f"{len(runs)} trials go on one by one: {reason}")
+            cohort.take_apart(group, runs)
 
     def _give_up(self, feed: Feed) -> None:
         """End the trials whose models could not be made anew."""

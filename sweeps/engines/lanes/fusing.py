@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sweeps.engines.lanes.stack import Function, Stack
 from sweeps.tasks.data import Batch, seed_everything
+from sweeps.tasks.randomness import Randomness
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -37,6 +38,8 @@ def try_fusing(
         Exception: what the model or the loss raises by itself.
     """
     models = [_seeded(make, seed) for seed in (1, 2)]
+    if reason := _moves(_seeded(make, 1), batch, loss, context):
+        return Fusing(frozenset(), reason)
     alone = [_alone(model, batch, loss, context) for model in models]
     grads = [grad for _, grad in alone]
     untrained = frozenset(name for name, grad in grads[0].items() if grad is None)
@@ -100,6 +103,31 @@ def _difference(
             if not _close(buffer, after[name]):
                 return f"the stacked buffer '{name}' differs from the buffer alone"
     return ""
+
+
+def _moves(model: nn.Module, batch: Batch, loss: Function, context: Context) -> str:
+    """Say what a step changes beside tensors: one step of all lanes would change it once."""
+    model.train()
+    before = _attributes(model)
+    _alone(model, batch, loss, context)
+    now = Randomness.now()
+    for name, value in _attributes(model).items():
+        if name not in before or before[name] != value:
+            return f"training changes the model's own '{name}'"
+    seed_everything(0)  # as before the step
+    if not now.same_beside_torch(Randomness.now()):
+        return "training draws random numbers of Python or NumPy"
+    return ""
+
+
+def _attributes(model: nn.Module) -> dict[str, object]:
+    """Return the numbers, texts and truths that the modules hold."""
+    return {
+        f"{prefix}.{name}" if prefix else name: value
+        for prefix, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | None)
+    }
 
 
 def _is_random(

@@ -51,7 +51,10 @@ class Ladder:
         kept = {lanes: seconds for lanes, seconds in self.seconds.items() if lanes < most}
         if most > 1:
             above = min(lanes for lanes in self.seconds if lanes >= most)
-            kept[most] = self.seconds[above] * most / above
+            below = max(kept, default=0)
+            part = (most - below) / (above - below)
+            least = kept.get(below, 0.0)
+            kept[most] = least + part * (self.seconds[above] - least)
         return Ladder(kept, self.alone)
 
 

@@ -60,7 +60,7 @@ class Feeding:
 
     def __init__(self, stack: Stack, tables: Tables | None) -> None:
         self._values = tables.values if tables else []
-        buffers, masks = (tables.buffers, tables.masks) if tables else ([], {})
+        buffers, masks = (tables.buffers, tables.masks) if tables else ([], [])
         self._same = (stack.flat, stack.held, buffers, masks)
         self._leaves = tree_leaves(self._same)
 
@@ -91,7 +91,7 @@ def trace(
         flat: Tensor,
         held: Named,
         buffers: list[Named],
-        masks: dict[int, Tensor],
+        masks: list[Tensor],
         values: list[Tensor],
         parts: list[Tensor],
     ) -> list[Tensor]:
@@ -110,5 +110,7 @@ def trace(
         lambda *taken: step(*tree_unflatten(taken, tree)), None, "fake", _allow_non_fake_inputs=True
     )
     traced = make(*leaves)
+    if by_lane := stack.called_by_lane & metrics.keys():
+        raise RuntimeError(f"the metric '{min(by_lane)}' is called lane by lane")
     turn_products(traced)
     return Program(traced, list(metrics))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -31,12 +33,21 @@ class Programs:
         self._compiling, self._left, self._say, self.clock = compiling, left, say, clock
         self._made: dict[Hashable, Program | None] = {}
         self._cost = _COMPILATION_SECONDS  # of a compilation, as the last one had it
+        self.aside = 0.0
+        """Seconds of the wall clock that went to tracing and compiling, which is no trial's."""
+
+    @property
+    def undecided(self) -> bool:
+        """Is there a program of which it is time to find out whether compiling pays?"""
+        made = [each for each in self._made.values() if each is not None]
+        return self._compiling == "auto" and any(map(self._has_run_long, made))
 
     def get(self, key: Hashable, make: Callable[[], Program]) -> Program | None:
         """Return the program of this key; None where its step cannot be traced."""
         if key not in self._made:
             try:
-                self._made[key] = make()
+                with self._set_aside():
+                    self._made[key] = make()
             except Exception as error:  # what a model does may be anything
                 first = str(error).strip().partition("\n")[0][:200]
                 self._say(f"steps are not traced: {type(error).__name__}: {first}")
@@ -49,19 +60,31 @@ class Programs:
             return
         if self._compiling == "auto" and not self._pays(program):
             return
-        began = self.clock()
+        before = self.aside
         try:
-            program.compile(taken)
+            with self._set_aside():
+                program.compile(taken)
         except Exception as error:  # no compiler here, or one that fails
             first = str(error).strip().partition("\n")[0][:200]
             self._say(f"steps are not compiled: {type(error).__name__}: {first}")
             self._compiling = False
         else:
-            self._cost = self.clock() - began
+            self._cost = self.aside - before
+
+    @contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.aside += time.perf_counter() - began
+
+    def _has_run_long(self, program: Program) -> bool:
+        return not program.compiled and program.seconds > self._cost / 2
 
     def _pays(self, program: Program) -> bool:
         """Has it taken so long that compiling costs little more, and is enough left?"""
-        if program.seconds < self._cost / 2:
+        if not self._has_run_long(program):
             return False
         spent = sum(made.seconds for made in self._made.values() if made is not None)
         return self._left(spent) * _SAVED > self._cost

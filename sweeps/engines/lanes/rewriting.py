@@ -25,7 +25,7 @@ def turn_products(module: fx.GraphModule) -> None:
         if not _is_transpose(node):
             continue
         product = _without_views(node.args[0])
-        if product.target is not _BMM:
+        if product.target is not _BMM or _is_written(product):
             continue
         x, y = product.args
         with graph.inserting_before(node):
@@ -45,6 +45,18 @@ def _is_transpose(node: Any) -> bool:
     if node.target is _TRANSPOSE:
         return {int(axis) % 3 for axis in node.args[1:]} == {1, 2}
     return [int(axis) % 3 for axis in node.args[1]] == [0, 2, 1]
+
+
+def _is_written(node: Any) -> bool:
+    """Is the tensor, or a view of it, changed in place somewhere?"""
+    for user in node.users:
+        schema = getattr(user.target, "_schema", None)
+        if schema is None:  # the graph's output
+            continue
+        is_view = user.target in _VIEWS or any(x.alias_info is not None for x in schema.returns)
+        if schema.is_mutable or (is_view and _is_written(user)):
+            return True
+    return False
 
 
 def _without_views(node: Any) -> Any:

@@ -47,7 +47,8 @@ class Stack:
         self._places = _places(model)
         self.used: set[int] = set()
         """The lanes that somebody has; what is called lane by lane is called for these only."""
-        self._single: set[str] = set()  # functions that vmap cannot call
+        self.called_by_lane: set[str] = set()
+        """Functions that vmap cannot call."""
         self._trained = {n: p for n, p in model.named_parameters() if n not in untrained}
         self.shapes = [tuple(p.shape) for p in self._trained.values()]
         first = next(iter(self._trained.values()))
@@ -176,17 +177,17 @@ class Stack:
         self, name: str, output: Any, target: Tensor, function: Function, *, apart: bool
     ) -> Tensor:
         with self._context():
-            if name not in self._single:
+            if name not in self.called_by_lane:
                 try:
                     dims = (0, 0 if apart else None)
                     return torch.vmap(function, in_dims=dims)(output, target)
                 except Exception:  # it asks for a number, or branches on one: lane by lane then
                     pass
-            values = [torch.full((), torch.nan)] * self.lanes
+            values = [torch.full((), torch.nan, device=self.flat.device)] * self.lanes
             for lane in self.used:  # what nobody's lane gives may be refused
                 own = tree_map(_at(lane), output), target[lane] if apart else target
                 values[lane] = torch.as_tensor(function(*own))
-        self._single.add(name)
+        self.called_by_lane.add(name)
         return torch.stack([value.double() for value in values])
 
     def _rest(self, model: nn.Module) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ def test_what_was_found_out_about_lanes_is_noted_and_used() -> None:
     task, notes = task_of("iris-mlp"), dict[str, Any]()
     in_lanes(task, Watched(*mixed(12)), None, notes=notes)
     ((key, found),) = notes.items()
-    assert "float64" in key
+    assert len(key) == 64
     assert found["alone"] > 0
     notes[key] = Ladder({2: 1.0, 4: 1.5, 8: 2.0}, alone=1.0).as_json()
     feed = Watched(*mixed(16))
@@ -83,7 +83,7 @@ def test_a_ladder_has_lanes_for_as_many_models_as_there_are() -> None:
     # A traced step takes 0.75 of one by calls, so 2 lanes cost 2.25 and 4 cost 2.6.
     assert ladder.most == 16
     assert [ladder.lanes_for(n) for n in (2, 3, 8, 9, 17, 90)] == [ALONE, 4, 8, 16, 16, 16]
-    assert ladder.up_to(10).seconds[10] == pytest.approx(4.5 * 10 / 16)
+    assert ladder.up_to(10).seconds[10] == pytest.approx(3.0 + 1.5 * 2 / 8)
     assert ladder.up_to(1).most == 1
     assert measured(alone=1.0, called={2: 3.0, 4: 6.0}, traced=6.0).most == 1
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
+import pytest
 import torch
 import torch.nn.functional as F
 from lane_training import assert_equal, in_lanes, serially
@@ -13,7 +17,7 @@ from sweeps import Task
 from sweeps.engines.base import Ending, Trial
 
 
-def iris_with(model, **changes) -> Task:
+def iris_with(model: Any, **changes: Any) -> Task:
     iris = task_of("iris-mlp")
     settings = {"train": iris.train, "valid": iris.valid, "loss": F.cross_entropy, **changes}
     return Task(model=model, **settings)
@@ -88,3 +92,88 @@ def test_an_idle_lane_is_nobodys_fault() -> None:
     lanes = ListFeed(Trial(0, config(batch_size=30), (1,)))
     assert in_lanes(task, lanes, 3) == []
     assert [o.ending for o in lanes.outcomes] == [Ending.TRAINED]
+
+
+class Counting(nn.Linear):
+    """A model with a number of its own that moves as it trains."""
+
+    steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        return super().forward(x) * (1 + 0.01 * self.steps)
+
+
+class Jumping(nn.Linear):
+    """A model that draws a random number of Python's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 + random.random() * self.training)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Counting, "training changes the model's own 'steps'"),
+        (Jumping, "training draws random numbers of Python or NumPy"),
+    ],
+)
+def test_what_moves_beside_tensors_trains_one_by_one(model: type[nn.Module], reason: str) -> None:
+    task, own = iris_with(lambda: model(4, 3)), [Trial(n, config(), (n,)) for n in range(3)]
+    lanes = ListFeed(*own)
+    assert in_lanes(task, lanes, 3) == [f"trials of this model train one by one: {reason}"]
+    assert_equal(lanes, serially(task, ListFeed(*own)))
+
+
+def test_a_product_that_is_changed_in_place_is_not_turned() -> None:
+    class Doubling(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            h = x @ self.weight.t()
+            h.t().mul_(2.0)
+            return h
+
+    task = iris_with(lambda: Doubling(4, 3, bias=False))
+    own = [Trial(n, config(optimizer="sgd", hypers={"lr": 0.05}), (n,)) for n in range(3)]
+    lanes = ListFeed(*own)
+    in_lanes(task, lanes, 3)
+    assert_equal(lanes, serially(task, ListFeed(*own)))
+
+
+def test_memory_may_end_more_than_once() -> None:
+    """8 lanes become two groups of 4, of which each is cut again; nobody is lost."""
+    calls = 0
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        nonlocal calls
+        len(torch.ones(1).nonzero())  # called at each step, not traced
+        calls += torch.is_grad_enabled()
+        if calls in (20, 30) and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("thrown in")
+        return F.cross_entropy(output, target)
+
+    own = [Trial(n, config(batch_size=30, epochs=8), (n,)) for n in range(8)]
+    lanes = ListFeed(*own)
+    said = in_lanes(iris_with(lambda: nn.Linear(4, 3), loss=loss), lanes, 8)
+    assert sum("need more memory than there is" in line for line in said) == 2
+    plain = iris_with(lambda: nn.Linear(4, 3))
+    assert_equal(lanes, serially(plain, ListFeed(*own)))
+
+
+def test_trials_behind_those_that_cannot_begin_are_taken() -> None:
+    bad = [Trial(n, config(hypers={"lr": -1.0}), (n,)) for n in range(2)]
+    good = [Trial(n, config(), (n,)) for n in (2, 3)]
+    lanes = ListFeed(*bad, *good)
+    in_lanes(task_of("iris-mlp"), lanes, 2)
+    endings = {outcome.number: outcome.ending for outcome in lanes.outcomes}
+    assert endings == dict(zip(range(4), [Ending.FAILED] * 2 + [Ending.TRAINED] * 2, strict=True))
+
+
+def test_two_algorithms_that_become_one_keep_their_program() -> None:
+    names = ["adamw", "sgd", "adamw", "adamw"]
+    own = [
+        Trial(n, config(optimizer=name, hypers={"lr": 0.01}, epochs=2 + n // 2), (n,))
+        for n, name in enumerate(names)
+    ]
+    lanes = ListFeed(*own)
+    assert in_lanes(task_of("iris-mlp"), lanes, 2) == []
+    assert_equal(lanes, serially(task_of("iris-mlp"), ListFeed(*own)))
