@@ -7,9 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 _FILES = {"digits": ("digits.csv.gz", 0), "iris": ("iris.csv", 1)}  # file, lines of heading
@@ -26,6 +25,8 @@ def datasets_folder() -> Path:
 
 def read(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return features `[N, F]` and classes `[N]` of `digits` or `iris`."""
+    import numpy as np
+
     file, heading = _FILES[name]
     table = np.loadtxt(datasets_folder() / "data" / file, delimiter=",", skiprows=heading)
     return table[:, :-1], table[:, -1].astype(np.int64)

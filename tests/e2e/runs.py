@@ -16,6 +16,7 @@ metric: {name: valid/accuracy, goal: maximize}
 epochs: 6
 run_cap: 12
 seed: 3
+lanes: 1
 """
 
 SLOW_TASK = """

@@ -194,7 +194,7 @@ def test_a_searched_argument_of_the_users_factory_builds_the_model(
     (tmp_path / "own.py").write_text(OWN)
     write(
         tmp_path,
-        "name: own\ntask: own.py:make\nepochs: 1\nbatch_size: 8\nrun_cap: 8\n"
+        "name: own\ntask: own.py:make\nepochs: 1\nbatch_size: 8\nrun_cap: 8\nlanes: 1\n"
         "baseline: false\nmethod: random\nparameters: {width: {values: [3, 5, 7]}}\n",
     )
     done = sweeps("run", "sweep.yaml", "--tracking", "none")

@@ -60,7 +60,7 @@ average: [swa, em]
 decay: l1
 lanes: 0
 workers: 0
-compile: true
+compile: sometimes
 compare: optimizer
 """,
         [
@@ -72,7 +72,7 @@ compare: optimizer
             "5: decay 'l1' is unknown. Known: l2, decoupled, independent",
             "6: lanes is 0; give auto or a whole number of 1 or more",
             "7: workers is 0; give auto or a whole number of 1 or more",
-            "8: compile is true; compiled steps are not there yet: give auto or false",
+            "8: compile is 'sometimes'; give auto, true or false",
             "9: compare: fair races are not there yet in this version",
         ],
     ),
