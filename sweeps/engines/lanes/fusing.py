@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ def try_fusing(
         )
     except Exception as error:  # vmap has many ways to say no
         return Fusing(untrained, f"torch.vmap: {_first_line(error)}")
-    difference = _difference(stack, fresh, models, alone, stacked, losses)
+    close = partial(_close, tolerance=_tolerance(stack.flat, context))
+    difference = _difference(stack, fresh, models, alone, stacked, losses, close)
     if difference and not _is_random(make, batch, loss, context):
         return Fusing(untrained, difference)
     return Fusing(untrained)
@@ -87,17 +89,18 @@ def _difference(
     alone: list[tuple[Tensor, dict[str, Tensor | None]]],
     stacked: Tensor,
     losses: Tensor,
+    close: Callable[[Tensor, Tensor], bool],
 ) -> str:
     for lane, (value, grads) in enumerate(alone):
-        if not _close(losses[lane], value):
+        if not close(losses[lane], value):
             return "the stacked loss differs from the loss alone"
         own = torch.cat([grad.reshape(-1) for grad in grads.values() if grad is not None])
-        if not _close(stacked[lane], own):
+        if not close(stacked[lane], own):
             return "the stacked gradient differs from the gradient alone"
         stack.take(lane, fresh[lane])
         after = dict(models[lane].named_buffers())
         for name, buffer in fresh[lane].named_buffers():
-            if not _close(buffer, after[name]):
+            if not close(buffer, after[name]):
                 return f"the stacked buffer '{name}' differs from the buffer alone"
     return ""
 
@@ -106,21 +109,36 @@ def _is_random(
     make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context
 ) -> bool:
     """Does training draw random numbers (dropout), so that losses differ by nature?"""
+    device = batch[1].device
     model = _seeded(make, 1)
-    before = torch.get_rng_state()
-    _alone(model, batch, loss, context)
     seed_everything(0)
-    untouched = torch.get_rng_state()
-    torch.set_rng_state(before)
-    _alone(_seeded(make, 1), batch, loss, context)
-    return not torch.equal(torch.get_rng_state(), untouched)
+    untouched = _random_state(device)
+    _alone(model, batch, loss, context)  # seeds with the same number
+    return not torch.equal(_random_state(device), untouched)
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def _random_state(device: torch.device) -> Tensor:
+    """Return the state of the generators that a model on `device` may draw from."""
+    state = torch.get_rng_state()
+    if device.type != "cuda":
+        return state
+    return torch.cat([state, torch.cuda.get_rng_state(device)])
+
+
+def _tolerance(like: Tensor, context: Context) -> float:
+    """Return how far rounding may take a number, as a share of the largest beside it."""
+    with context():
+        if torch.is_autocast_enabled(like.device.type):
+            return 5e-2  # bfloat16 has 8 bits
+    if like.dtype == torch.float64:
+        return 1e-9
+    return 1e-2 if like.is_cuda else 1e-3  # cuDNN convolves in TF32, with 11 bits
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     if not a.is_floating_point():
         return torch.equal(a, b)
     scale = float(b.detach().abs().max()) if b.numel() else 0.0
-    tolerance = 1e-9 if a.dtype == torch.float64 else 1e-3
     return bool(torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance * scale + 1e-12))
 
 

@@ -182,10 +182,10 @@ class Stack:
                     return torch.vmap(function, in_dims=dims)(output, target)
                 except Exception:  # it asks for a number, or branches on one: lane by lane then
                     pass
-            values = [torch.full((), torch.nan)] * self.lanes
+            values = [torch.full((), torch.nan, device=self.flat.device)] * self.lanes
             for lane in self.used:  # what nobody's lane gives may be refused
                 own = tree_map(_at(lane), output), target[lane] if apart else target
-                values[lane] = torch.as_tensor(function(*own))
+                values[lane] = torch.as_tensor(function(*own), device=self.flat.device)
         self._single.add(name)
         return torch.stack([value.double() for value in values])
 
