@@ -8,9 +8,8 @@ train one by one, and the reason is said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +33,29 @@ def try_fusing(
 ) -> Fusing:
     """Find out how the models of `make` are stacked, on a training batch `[B, ...]`.
 
+    Numbers in bfloat16 tell nothing, since stacked ones round otherwise: what trains in autocast is
+    compared without it, and in it is only to run.
+
     Raises:
         Exception: what the model or the loss raises by itself.
     """
+    with context():
+        low = torch.is_autocast_enabled(batch[1].device.type)
+    if not low:
+        return _compared(make, batch, loss, context)
+    _alone(_seeded(make, 1), batch, loss, context)
+    try:
+        found = _compared(make, batch, loss, nullcontext)
+        if not found.reason:
+            _stacked([make(), make()], found.untrained, batch, loss, context)
+    except Exception as error:  # a type that is not that of its weights
+        return Fusing(frozenset(), f"autocast: {_first_line(error)}")
+    return found
+
+
+def _compared(
+    make: Callable[[], nn.Module], batch: Batch, loss: Function, context: Context
+) -> Fusing:
     models = [_seeded(make, seed) for seed in (1, 2)]
     alone = [_alone(model, batch, loss, context) for model in models]
     grads = [grad for _, grad in alone]
@@ -44,22 +63,35 @@ def try_fusing(
     if len(untrained) == len(grads[0]):
         return Fusing(frozenset(), "no weight gets a gradient")
     fresh = [_seeded(make, seed) for seed in (1, 2)]
-    stack = Stack(fresh[0], 2, untrained=untrained, context=context)
-    for lane, model in enumerate(fresh):
-        stack.put(lane, model)
-    inputs, target = batch
     try:
-        seed_everything(0)
-        stacked, _, losses = stack.train(
-            tuple(torch.stack([x, x]) for x in inputs), torch.stack([target, target]), loss
-        )
+        stack, stacked, losses = _stacked(fresh, untrained, batch, loss, context)
     except Exception as error:  # vmap has many ways to say no
         return Fusing(untrained, f"torch.vmap: {_first_line(error)}")
-    close = partial(_close, tolerance=_tolerance(stack.flat, context))
-    difference = _difference(stack, fresh, models, alone, stacked, losses, close)
+    difference = _difference(stack, fresh, models, alone, stacked, losses)
     if difference and not _is_random(make, batch, loss, context):
         return Fusing(untrained, difference)
     return Fusing(untrained)
+
+
+def _stacked(
+    models: list[nn.Module],
+    untrained: frozenset[str],
+    batch: Batch,
+    loss: Function,
+    context: Context,
+) -> tuple[Stack, Tensor, Tensor]:
+    """Train stacked models one step; their gradients [K, P] and losses [K]."""
+    stack = Stack(models[0], len(models), untrained=untrained, context=context)
+    for lane, model in enumerate(models):
+        stack.put(lane, model)
+    inputs, target = batch
+    seed_everything(0)
+    grads, _, losses = stack.train(
+        tuple(torch.stack([x] * len(models)) for x in inputs),
+        torch.stack([target] * len(models)),
+        loss,
+    )
+    return stack, grads, losses
 
 
 def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -89,18 +121,17 @@ def _difference(
     alone: list[tuple[Tensor, dict[str, Tensor | None]]],
     stacked: Tensor,
     losses: Tensor,
-    close: Callable[[Tensor, Tensor], bool],
 ) -> str:
     for lane, (value, grads) in enumerate(alone):
-        if not close(losses[lane], value):
+        if not _close(losses[lane], value):
             return "the stacked loss differs from the loss alone"
         own = torch.cat([grad.reshape(-1) for grad in grads.values() if grad is not None])
-        if not close(stacked[lane], own):
+        if not _close(stacked[lane], own):
             return "the stacked gradient differs from the gradient alone"
         stack.take(lane, fresh[lane])
         after = dict(models[lane].named_buffers())
         for name, buffer in fresh[lane].named_buffers():
-            if not close(buffer, after[name]):
+            if not _close(buffer, after[name]):
                 return f"the stacked buffer '{name}' differs from the buffer alone"
     return ""
 
@@ -125,20 +156,12 @@ def _random_state(device: torch.device) -> Tensor:
     return torch.cat([state, torch.cuda.get_rng_state(device)])
 
 
-def _tolerance(like: Tensor, context: Context) -> float:
-    """Return how far rounding may take a number, as a share of the largest beside it."""
-    with context():
-        if torch.is_autocast_enabled(like.device.type):
-            return 5e-2  # bfloat16 has 8 bits
-    if like.dtype == torch.float64:
-        return 1e-9
-    return 1e-2 if like.is_cuda else 1e-3  # cuDNN convolves in TF32, with 11 bits
-
-
-def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+def _close(a: Tensor, b: Tensor) -> bool:
     if not a.is_floating_point():
         return torch.equal(a, b)
     scale = float(b.detach().abs().max()) if b.numel() else 0.0
+    single = 1e-2 if a.is_cuda else 1e-3  # cuDNN convolves in TF32, with 11 bits
+    tolerance = 1e-9 if a.dtype == torch.float64 else single
     return bool(torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance * scale + 1e-12))
 
 
