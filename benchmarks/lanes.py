@@ -36,6 +36,7 @@ from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
 from sweeps.engines.setting import Setting
 from sweeps.tasks import load_factory
+from sweeps.tasks.task import Task
 
 WORK = (
     "digits-mlp:32",
@@ -66,6 +67,10 @@ class Workload:
 def workload(name: str, device: str) -> Workload:
     task_name, _, batch_size = name.partition(":")
     task = load_factory(task_name, Path())()
+    return workload_of(name, task, device, int(batch_size or task.batch_size))
+
+
+def workload_of(name: str, task: Task, device: str, batch_size: int) -> Workload:
     config = Config(
         optimizer="adamw",
         hypers={"lr": 1e-3},
@@ -74,7 +79,7 @@ def workload(name: str, device: str) -> Workload:
         schedule_hypers={},
         average="none",
         epochs=10_000,
-        batch_size=int(batch_size or task.batch_size),
+        batch_size=batch_size,
         task_args={},
     )
     setting = Setting(device, "float32", Objective("valid/loss", maximize=False))
@@ -120,6 +125,14 @@ def cohort_of(work: Workload, *, compiled: bool, found: list[str]) -> Cohort:
     return cohort
 
 
+def full_group(work: Workload, cohort: Cohort, lanes: int) -> Group:
+    """Return a group whose lanes are all taken, each by a fresh model."""
+    group = cohort.group(work.run.data, work.config.batch_size, lanes)
+    for lane in range(lanes):
+        group.seat(lane, work.config, work.setting.replica(work.run.data, work.run.trial, lane))
+    return group
+
+
 def in_lanes(work: Workload, lanes: int, *, compiled: bool) -> Round:
     """The engine's own steps: batches, metrics and schedules included.
 
@@ -127,10 +140,7 @@ def in_lanes(work: Workload, lanes: int, *, compiled: bool) -> Round:
         RuntimeError: the steps cannot be traced, or compiled.
     """
     found: list[str] = []
-    cohort = cohort_of(work, compiled=compiled, found=found)
-    group: Group = cohort.group(work.run.data, work.config.batch_size, lanes)
-    for lane in range(lanes):
-        group.seat(lane, work.config, work.setting.replica(work.run.data, work.run.trial, lane))
+    group = full_group(work, cohort_of(work, compiled=compiled, found=found), lanes)
 
     def epoch() -> float:
         synchronize(work)
@@ -217,6 +227,19 @@ def _best(times: Mapping[str, float], kind: str) -> str | None:
     return max(own, key=times.__getitem__, default=None)
 
 
+def machine(device: str) -> dict[str, Any]:
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(WORK))
@@ -243,14 +266,8 @@ def main() -> None:
     if arguments.output:
         text = {
             "command": " ".join(["python -m benchmarks.lanes", *sys.argv[1:]]),
-            "machine": {
-                "processor": platform.processor() or platform.machine(),
-                "cpus": os.cpu_count(),
-                "device": arguments.device,
-                "threads": arguments.threads,
-                "gflops of products": round(best / 1e9, 1),
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "machine": machine(arguments.device) | {"gflops of products": round(best / 1e9, 1)},
+            "versions": versions(),
             "results": results,
         }
         arguments.output.write_text(json.dumps(text, indent=2) + "\n")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from math import nan
 from typing import Any
 
@@ -220,7 +221,7 @@ class LaneAverages:
         steps = self.steps + 1
         share = torch.zeros_like(steps)
         for kind in {kind for kind in self.kinds if kind is not None}:
-            own = torch.tensor([kind == each for each in self.kinds], device=flat.device)
+            own = _lanes_of(kind, tuple(self.kinds), flat.device)
             share = kind.weight(steps, self.total, self.averaged, self.hypers).where(own, share)
         if active is not None:
             share = share * active
@@ -283,6 +284,12 @@ class LaneAverages:
                 self.hypers[name] = torch.full_like(self.total, nan)
             default = known[name].default if name in known else nan
             self.hypers[name][lane] = values.get(name, default)
+
+
+@lru_cache(maxsize=256)
+def _lanes_of(kind: Average, kinds: tuple[Average | None, ...], device: torch.device) -> Tensor:
+    """Return which of `kinds` this is, bool [K], once: bringing it to a GPU waits for the GPU."""
+    return torch.tensor([kind == each for each in kinds], device=device)
 
 
 @torch.no_grad()

@@ -37,6 +37,11 @@ def in_parts(split: Split, batch_size: int, seeds: Sequence[int]) -> tuple[Gathe
     return _given, ((*inputs, target) for inputs, target in drawn)
 
 
+def constant(gather: Gather, parts: Parts) -> int:
+    """Return how many of the parts, the last ones, are the same tensors at every step."""
+    return len(parts) - 1 if gather is _picked else 0
+
+
 def _picked(index: Tensor, *data: Tensor) -> Batch:
     return _given(*(tensor[index] for tensor in data))
 

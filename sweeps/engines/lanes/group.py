@@ -214,14 +214,17 @@ class Group:
         return side_by_side(self._data.train, self._batch_size, self._seeds())
 
     def _train(self, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K]."""
+        """Take the steps of an epoch; losses [S, K] and the metrics' means over the steps, [K].
+
+        They come from the device at once: what is asked for lane by lane waits for it each time.
+        """
         losses = []
         sums: dict[str, Tensor] = {}
         for loss, metrics in self._updates(seeds, traced=True):
             losses.append(loss)
             sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
-        means = {name: total / len(losses) for name, total in sums.items()}
-        return torch.stack(losses).double(), means
+        means = {name: (total / len(losses)).cpu() for name, total in sums.items()}
+        return torch.stack(losses).double().cpu(), means
 
     def steps(self, *, traced: bool) -> Iterator[object]:
         """Take steps to see how long they last; the lanes are of no use afterwards."""

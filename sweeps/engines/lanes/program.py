@@ -9,6 +9,7 @@ use the same program.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,17 +18,23 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from optimizers.lane_tables import Tables, update_lanes
-from sweeps.engines.lanes.batches import Gather, Parts
+from sweeps.engines.lanes.batches import Gather, Parts, constant
 from sweeps.engines.lanes.rewriting import turn_products
 from sweeps.engines.lanes.stack import Function, Named, Stack
 
 
 class Program:
-    """A traced step; `metrics` names what it returns beside losses and gradient."""
+    """A traced step; `metrics` names what it returns beside losses and gradient.
 
-    def __init__(self, traced: fx.GraphModule, metrics: Sequence[str]) -> None:
-        self._traced, self._metrics = traced, metrics
+    `static` are the places of those of its inputs that stay where they are in memory.
+    """
+
+    def __init__(
+        self, traced: fx.GraphModule, metrics: Sequence[str], static: Sequence[int]
+    ) -> None:
+        self._traced, self._metrics, self.static = traced, metrics, static
         self._call: Callable[..., Any] = traced
+        self._replayed = False  # as a CUDA graph, whose outputs the next replay writes over
         self.seconds = 0.0  # spent in it so far
         self.compiled = False
 
@@ -38,7 +45,11 @@ class Program:
         Weights, buffers and the optimizers' state go on in place. A step without `Tables` leaves
         the weights as they are; any other returns no gradient.
         """
+        if self._replayed:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         losses, *found = self._call(*taken)
+        if self._replayed:
+            losses, *found = (output.clone() for output in (losses, *found))
         count = len(self._metrics)
         metrics = dict(zip(self._metrics, found[:count], strict=True))
         return losses, metrics, found[count] if found[count:] else None
@@ -50,9 +61,31 @@ class Program:
         Raises:
             Exception: there is no compiler, or it fails.
         """
-        options = {"triton.cudagraphs": True} if taken[0].is_cuda else None
-        self._call = torch._inductor.compile(self._traced, list(taken), options)
-        self.compiled = True
+        from torch._inductor.compile_fx import compile_fx  # seconds, which eager steps do without
+
+        replayed = taken[0].is_cuda
+        made: Any = compile_fx(
+            self._traced,
+            list(taken),
+            inner_compile=partial(_compile_inner, self.static, len(taken)),
+            config_patches={"triton.cudagraphs": True} if replayed else None,
+        )
+        self._call, self.compiled, self._replayed = made, True, replayed
+
+
+def _compile_inner(
+    static: Sequence[int], count: int, graph: fx.GraphModule, inputs: Sequence[Any], **more: Any
+) -> Any:
+    """Compile a graph whose `static` ones of `count` inputs stay where they are in memory.
+
+    Inductor knows this by itself of `torch.compile`'s weights only. It makes no CUDA graph of what
+    writes into other inputs, and copies those at each replay.
+    """
+    from torch._inductor.compile_fx import compile_fx_inner
+
+    lifted = len(inputs) - count  # what the model holds beside its buffers comes first
+    places = [*range(lifted), *(lifted + place for place in static)]
+    return compile_fx_inner(graph, inputs, **{**more, "static_input_idxs": places})
 
 
 class Feeding:
@@ -63,6 +96,12 @@ class Feeding:
         buffers, masks = (tables.buffers, tables.masks) if tables else ([], [])
         self._same = (stack.flat, stack.held, buffers, masks)
         self._leaves = tree_leaves(self._same)
+
+    def static(self, gather: Gather, parts: Parts) -> list[int]:
+        """Return which of the tensors that a step takes are the same ones all along."""
+        before = len(self._leaves) + len(self._values)
+        count = before + len(parts)
+        return [*range(len(self._leaves)), *range(count - constant(gather, parts), count)]
 
     def example(self, parts: Parts) -> tuple[Any, ...]:
         """Return what the first step takes, as `trace` wants it."""
@@ -104,7 +143,8 @@ def trace(
             update_lanes(tables.formulas, flat, grad, buffers, values, masks)
         return [losses, *found.values()]
 
-    leaves, tree = tree_flatten(Feeding(stack, tables).example(parts))
+    feeding = Feeding(stack, tables)
+    leaves, tree = tree_flatten(feeding.example(parts))
     # A tensor that the model or the loss holds beside its buffers becomes a constant of it.
     make = make_fx(
         lambda *taken: step(*tree_unflatten(taken, tree)), None, "fake", _allow_non_fake_inputs=True
@@ -113,4 +153,4 @@ def trace(
     if by_lane := stack.called_by_lane & metrics.keys():
         raise RuntimeError(f"the metric '{min(by_lane)}' is called lane by lane")
     turn_products(traced)
-    return Program(traced, list(metrics))
+    return Program(traced, list(metrics), feeding.static(gather, parts))

@@ -186,7 +186,7 @@ class Stack:
             values = [torch.full((), torch.nan, device=self.flat.device)] * self.lanes
             for lane in self.used:  # what nobody's lane gives may be refused
                 own = tree_map(_at(lane), output), target[lane] if apart else target
-                values[lane] = torch.as_tensor(function(*own))
+                values[lane] = torch.as_tensor(function(*own), device=self.flat.device)
         self.called_by_lane.add(name)
         return torch.stack([value.double() for value in values])
 

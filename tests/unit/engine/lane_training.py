@@ -74,9 +74,13 @@ class Script(Offered):
 
 
 def serially(
-    task: Task | Tasks, feed: ListFeed, precision: str = "float64", objective: Objective = LOSS
+    task: Task | Tasks,
+    feed: ListFeed,
+    precision: str = "float64",
+    objective: Objective = LOSS,
+    device: str = "cpu",
 ) -> ListFeed:
-    SerialEngine("cpu", precision, objective).run(_tasks(task), feed)
+    SerialEngine(device, precision, objective).run(_tasks(task), feed)
     return feed
 
 
@@ -86,11 +90,12 @@ def in_lanes(
     lanes: int | None,
     precision: str = "float64",
     objective: Objective = LOSS,
+    device: str = "cpu",
     **more: Any,
 ) -> list[str]:
     """Train in lanes; returns what the engine said."""
     said: list[str] = []
-    LanesEngine("cpu", precision, objective, lanes, said.append, **more).run(_tasks(task), feed)
+    LanesEngine(device, precision, objective, lanes, said.append, **more).run(_tasks(task), feed)
     return said
 
 
