@@ -112,9 +112,10 @@ class Follower:
             self._warn(f"MLflow is not followed: {error}")
 
     def _passed_last(self, storage: StudyStorage) -> bool:
-        # Read and cleared before the pass, which then has all that was there before.
-        last = self._closing.is_set()
+        # Before the pass, which then has all that was there before; and in this order, since a
+        # `close` in between must not wait for the next `wake`.
         self._woken.clear()
+        last = self._closing.is_set()
         self._pass(storage, last=last)
         return last
 

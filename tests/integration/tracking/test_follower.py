@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,22 @@ def test_a_server_that_never_answers_holds_nobody_up(
     assert "took nothing for" in warnings[0]
     assert "me:***@127.0.0.1" in warnings[0]
     assert "secret" not in "".join(warnings)
+
+
+def test_a_close_while_a_pass_begins_is_not_lost(study: Any, uri: str) -> None:
+    study.train([0.5])
+    follower = Follower(study.storage.url, "digits", uri)
+
+    class Woken(threading.Event):
+        def clear(self) -> None:
+            follower._closing.set()
+            self.set()
+            super().clear()
+
+    follower._woken = Woken()
+    follower.start()
+    follower._thread.join(30)
+    assert not follower._thread.is_alive()
 
 
 def test_a_study_that_is_not_there_is_one_warning(study: Any, uri: str) -> None:
