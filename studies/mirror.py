@@ -13,8 +13,10 @@ with those of before, and nothing is made of them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import operator
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +30,7 @@ from sqlalchemy import Select, bindparam, select, union_all
 
 from studies import tables
 from studies.bulk import IDS, among
-from studies.errors import GoneError
+from studies.errors import GoneError, UserError
 from studies.retrying import retried
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ class _Study:
     def watched(self) -> list[int]:
         """The ids that must still be there."""
         return [*self.open, *([] if self.anchor is None else [self.anchor.trial_id])]
+
+    def fits(self, heads: Sequence[Row[Any]]) -> bool:
+        """Whether the numbers are the trials' places; `heads` ascend by id."""
+        places = itertools.count(len(self.trials))
+        known = {trial_id: head.number for trial_id, (head, _) in self.open.items()}
+        wanted = (known[h.trial_id] if h.trial_id in known else next(places) for h in heads)
+        return all(map(operator.eq, wanted, (h.number for h in heads)))
 
     def take(self, records: Iterable[_Record], make: Callable[..., FrozenTrial]) -> None:
         """Adds new trials and replaces changed ones; `records` ascend by id."""
@@ -101,12 +110,14 @@ class Mirror:
 
         Raises:
             GoneError: no such study.
+            UserError: its trials are not numbered 0, 1, 2, ...
         """
         with self._lock, self.engine.connect() as connection:
             study = self._studies.get(study_id) or _Study()
             if not self._refresh(connection, study_id, study):
                 study = _Study()
-                self._refresh(connection, study_id, study)
+                if not self._refresh(connection, study_id, study):
+                    raise UserError(_misnumbered(connection, study_id))
             self._studies[study_id] = study
             if not study.trials:
                 _require_study(connection, study_id)
@@ -162,6 +173,8 @@ class Mirror:
             if old[study.anchor.trial_id] != study.anchor:
                 return False
             heads.remove(study.anchor)
+        if not study.fits(heads):
+            return False
         if heads:
             every = not study.trials or len(heads) > MOST_IDS
             ids = None if every else [head.trial_id for head in heads]
@@ -216,6 +229,15 @@ def _require_study(connection: Connection, study_id: int) -> None:
     studies = tables.studies.c
     if connection.scalar(select(studies.study_id).where(studies.study_id == study_id)) is None:
         raise GoneError(f"no study has the id {study_id}")
+
+
+def _misnumbered(connection: Connection, study_id: int) -> str:
+    studies = tables.studies.c
+    name = connection.scalar(select(studies.study_name).where(studies.study_id == study_id))
+    return (
+        f"study '{name}': its trials are not numbered 0, 1, 2, ...; one was deleted or numbered by "
+        "hand. `sweeps storage check` says more; go on in a new study (sweeps run FILE --name NEW)"
+    )
 
 
 def _read(attrs: Sequence[Any]) -> dict[str, Any]:

@@ -8,21 +8,23 @@ of the time that the imports take, and most of the time that the end takes.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import in the body; what is there after it is never looked through again.
+    """Import in the body; if modules came, what is there then is never looked through again.
 
     What is made later is collected as ever. So nothing but imports belongs into the body.
     """
-    was_on = gc.isenabled()
+    was_on, known = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > known:
+            gc.freeze()
         if was_on:
             gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
+from weakref import WeakSet
 
 from studies import SweeplaneError, UserError
 
@@ -18,6 +20,18 @@ SETTLED_SECONDS = 60.0  # a worker that lived so long begins its deaths anew
 MOST_DEATHS = 5
 BEGIN = b"begin\n"
 WARNING = "Warning: "  # before a line of a worker's standard error
+
+_pipes: WeakSet[IO[bytes]] = WeakSet()  # to the processes' standard inputs
+
+
+def _close_pipes() -> None:
+    for pipe in list(_pipes):
+        pipe.close()
+
+
+# What this process forks (a user's factory may, with data loaders) would hold the pipes open, and
+# the places' processes would not see that this one has ended.
+os.register_at_fork(after_in_child=_close_pipes)
 
 
 @dataclass
@@ -106,6 +120,8 @@ class Place:
             stderr=log,
             process_group=0,  # Ctrl-C in a terminal reaches this process alone
         )
+        if process.stdin is not None:
+            _pipes.add(process.stdin)
         return _Running(process, log)
 
     def _ended(self, code: int, said: str, now: float, *, drain: bool) -> None:

@@ -229,7 +229,7 @@ class Exporter:
             ("leaderboard.json", parent.as_json(rows)),
             ("leaderboard.csv", parent.as_csv(rows)),
         ):
-            self._client.log_text(self._parent, text, name)
+            self._client.log_text(self._parent, runs.encodable(text), name)
         exports.advance(self._target, None, self._parent, len(ended), closed=over)
 
     def _contradicts(self, params: dict[str, str]) -> bool:

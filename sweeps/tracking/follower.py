@@ -110,11 +110,15 @@ class Follower:
         except SweeplaneError as error:
             self._failures += 1
             self._warn(f"MLflow is not followed: {error}")
+        except Exception as error:  # whatever it is, `close` must not say that all is well
+            self._failures += 1
+            self._warn(f"MLflow is not followed: {store.masked(_named(error), self._uri)}")
 
     def _passed_last(self, storage: StudyStorage) -> bool:
-        # Read and cleared before the pass, which then has all that was there before.
-        last = self._closing.is_set()
+        # Before the pass, which then has all that was there before; and in this order, since a
+        # `close` in between must not wait for the next `wake`.
         self._woken.clear()
+        last = self._closing.is_set()
         self._pass(storage, last=last)
         return last
 
@@ -141,10 +145,14 @@ class Follower:
             begun = time.monotonic()
             self._exporter.run(refresh=refresh, on_progress=self._count)
             self._pause = pause_after(time.monotonic() - begun)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except SweeplaneError:
+            raise
+        except Exception as error:
+            foreseen = isinstance(error, MlflowException | SQLAlchemyError | OSError)
+            said = str(error).strip() if foreseen else ""
             self._exporter = None
             if self._failures == 0:
-                self._warn(self._outage(error))
+                self._warn(self._outage(said or _named(error)))
             self._failures += 1
             return
         self._failures = 0
@@ -154,9 +162,8 @@ class Follower:
     def _count(self, done: int, total: int) -> None:
         self._copied = done, total
 
-    def _outage(self, error: Exception) -> str:
-        said = store.masked(str(error), self._uri).strip().splitlines()
-        cause = said[0][:200] if said else type(error).__name__
+    def _outage(self, said: str) -> str:
+        cause = store.masked(said, self._uri).splitlines()[0][:200]
         where = mask_passwords(self._uri)
         return (
             f"MLflow at {where} does not take the results: {cause}. Training goes on, and the "
@@ -167,6 +174,10 @@ class Follower:
 def pause_after(seconds: float) -> float:
     """Return how long to wait after a pass that took `seconds`: the longer it was, the longer."""
     return min(max(seconds / PASS_SHARE, PASS_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _to_stderr(text: str) -> None:

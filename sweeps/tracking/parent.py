@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.json_safe import safe
-from sweeps.tracking.runs import Point, cut, flat, key, millis
+from sweeps.tracking.runs import Point, cut, encodable, flat, key, millis
 
 if TYPE_CHECKING:
     from studies import Sweep
@@ -87,9 +87,9 @@ def note(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> str:
     for row in top:
         values = ", ".join(f"{name} {_short(value)}" for name, value in flat(row).items())
         lines.append(f"| {row.number} | {_short(row.value)} | {values} |")
-    while len("\n".join(lines)) > _NOTE_LIMIT:
+    while len(encodable("\n".join(lines))) > _NOTE_LIMIT:
         lines.pop()
-    return "\n".join(lines)
+    return encodable("\n".join(lines))
 
 
 def leaderboard(rows: Sequence[TrialRow]) -> list[dict[str, Any]]:

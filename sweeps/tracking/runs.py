@@ -153,8 +153,17 @@ def key(name: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text, cut with a mark when it is longer than MLflow takes."""
+    """Return the text as UTF-8 has it, cut with a mark when it is longer than MLflow takes."""
+    text = encodable(text)
     return text if len(text) <= limit else text[: limit - len(_CUT)] + _CUT
+
+
+def encodable(text: str) -> str:
+    r"""Return the text with lone surrogates, which no store takes, as `\udc80`.
+
+    An error may hold them, such as one about a file whose name is not UTF-8.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _user() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sweeps.tracking.runs import Point
 
 _BUSY_SECONDS = 20.0  # for another writer, as MLflow waits
+_PAUSE_SECONDS = 0.12  # between transactions: one that waits for the file tries every 0.1 s
 
 _COLUMNS = {
     "runs": {
@@ -65,7 +67,7 @@ _Row = tuple[str, str, int, int, float, bool]  # run, key, step, timestamp, valu
 
 
 class SqliteWriter:
-    """Writes changes into a SQLite file that MLflow has made; all of a call's, or none of them.
+    """Writes changes into a SQLite file that MLflow has made; all of a run's change, or none of it.
 
     Args:
         path: the file.
@@ -73,7 +75,9 @@ class SqliteWriter:
         artifacts: the experiment's artifact location, a path or URI.
     """
 
-    batch = 200  # a fifth of a second, for which other writers wait
+    # A fifth of a second, for which other writers wait.
+    batch = 200
+    most_points = 20_000  # in a transaction of more than one run
 
     def __init__(self, path: Path, experiment: str, artifacts: str) -> None:
         self._path, self._experiment, self._artifacts = path, experiment, artifacts
@@ -87,11 +91,17 @@ class SqliteWriter:
             )
 
     def write(self, changes: Sequence[Change]) -> Iterator[Change]:
-        """Yield each change, with the id of its run, when all of them are in the store.
+        """Yield each change, with the id of its run, when its transaction is in the store.
 
         Raises:
             mlflow.exceptions.MlflowException: the file refuses, or lacks the experiment or a run.
         """
+        for place, some in enumerate(_parts(changes, self.most_points)):
+            if place:
+                time.sleep(_PAUSE_SECONDS)
+            yield from self._write_at_once(some)
+
+    def _write_at_once(self, changes: Sequence[Change]) -> Sequence[Change]:
         made = [change if change.run_id else replace(change, run_id=_id()) for change in changes]
         new = [after for before, after in zip(changes, made, strict=True) if not before.run_id]
         with self._connected() as connection:
@@ -100,7 +110,7 @@ class SqliteWriter:
             self._insert_runs(connection, new)
             _insert_data(connection, made)
             connection.execute("COMMIT")
-        yield from made
+        return made
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -158,6 +168,20 @@ class SqliteWriter:
             self._artifacts, run_id, "artifacts"
         )
         return str(folder)
+
+
+def _parts(changes: Iterable[Change], most: int) -> Iterator[list[Change]]:
+    """Split changes where they would have more than so many points; one that has stays whole."""
+    part: list[Change] = []
+    count = 0
+    for change in changes:
+        if part and count + len(change.points) > most:
+            yield part
+            part, count = [], 0
+        part.append(change)
+        count += len(change.points)
+    if part:
+        yield part
 
 
 def _insert_data(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:

@@ -8,15 +8,17 @@ Revision ID: 0004
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
 
-# The tables are found as they are now, whatever the `search_path` of whoever deletes.
+# With the owner's rights, as under a key: whoever deletes may know Optuna's tables only. The tables
+# are found as they are now, whatever that role's `search_path`, and never a temporary one of its.
 _FUNCTION = """
     CREATE OR REPLACE FUNCTION sweeplane_trial_deleted() RETURNS trigger
-    LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {path}, pg_temp AS $$
     BEGIN
         IF TG_OP = 'TRUNCATE' THEN
             TRUNCATE points;
@@ -32,7 +34,8 @@ def upgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
     op.drop_constraint("points_trial_id_fkey", "points", type_="foreignkey")
-    op.execute(_FUNCTION)
+    path = op.get_bind().scalar(sa.text("SELECT current_setting('search_path')"))
+    op.execute(_FUNCTION.format(path=path))
     for event, each in (("DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
         op.execute(
             f"CREATE TRIGGER sweeplane_trial_{event.lower()} AFTER {event} ON trials "

@@ -8,8 +8,9 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy import make_url
 
-from studies import SweeplaneError, UserError, open_storage, register
+from studies import Report, SweeplaneError, UserError, open_storage, register, tables
 from studies.checks import check
 from studies.deleting import delete_study, extent
 from tests.conftest import run_sql
@@ -89,3 +90,32 @@ def test_nothing_is_deleted_when_a_part_fails(database_url: str) -> None:
         assert contents(database_url) == before
         assert optuna.load_study(study_name="digits", storage=storage).trials
         register(storage, 2)
+
+
+def test_a_role_that_knows_optunas_tables_only_deletes_trials_with_their_points(
+    postgres_db: str,
+) -> None:
+    role, url = make_url(postgres_db).database, make_url(postgres_db)
+    known = ", ".join(table.name for table in tables.trials.metadata.sorted_tables)
+    with open_storage(postgres_db) as storage:
+        study_id = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "plain")
+        for _ in range(2):
+            trial_id = storage.create_new_trial(study_id)
+            assert not storage.report([Report(trial_id, 1, None, {"valid/loss": 0.5})])
+    run_sql(
+        postgres_db,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+        f"GRANT ALL ON {known}, alembic_version TO {role}",
+    )
+    try:
+        theirs = url.set(username=role, password="x").render_as_string(hide_password=False)
+        shadow = "CREATE TEMPORARY TABLE points (trial_id INTEGER)"
+        run_sql(theirs, shadow, "DELETE FROM trials WHERE number = 1")
+        assert len(contents(postgres_db)["points"]) == 1
+        plain = optuna.storages.RDBStorage(theirs)
+        plain.delete_study(study_id)
+        plain.remove_session()
+        plain.engine.dispose()
+        assert contents(postgres_db)["points"] == []
+    finally:
+        run_sql(postgres_db, f"DROP OWNED BY {role}", f"DROP ROLE {role}")

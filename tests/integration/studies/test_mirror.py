@@ -23,9 +23,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from studies import Drawn, Finish, Report, StudyStorage, mirror
+from studies import Drawn, Finish, Report, StudyStorage, UserError, mirror
 from studies.rungs import AshaPruner
 from sweeps.pruning import stopped
+from tests.conftest import run_sql
 from tests.integration.studies.databases import statements
 
 MINIMIZE = [StudyDirection.MINIMIZE]
@@ -197,6 +198,26 @@ def test_a_study_that_took_the_ids_of_a_deleted_one_is_read_anew(
     assert [t.value for t in trials] == [10.0, 11.0, 12.0, None]
     assert _same(trials, plain.get_all_trials(again))
     assert [t.value for t in old] == [0.0, 1.0, 2.0, None]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_study_that_lost_a_trial_by_hand_is_refused(
+    storage: StudyStorage, known: bool, lost: int
+) -> None:
+    """A trial's number is its place in the list, for samplers and pruners too."""
+    study_id = storage.create_new_study(MINIMIZE, "torn")
+    ids = [storage.create_new_trial(study_id) for _ in range(4)]
+    if known:
+        assert len(storage.get_all_trials(study_id)) == 4
+    run_sql(
+        storage.url.render_as_string(hide_password=False),
+        f"DELETE FROM trials WHERE trial_id = {ids[lost]}",
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match="'torn': its trials are not numbered 0, 1, 2"):
+            storage.get_all_trials(study_id)
+    assert storage.get_trial(ids[3]).number == 3
 
 
 def test_more_trials_than_a_statement_takes(

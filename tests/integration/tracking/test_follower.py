@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow_reads import child_runs
 
 from sweeps.mlflow_ui import Server
 from sweeps.tracking import Follower, sync
 from sweeps.tracking import follower as following
 from sweeps.tracking.runs import PARENT_TAG
+from tests.conftest import run_sql
 from tests.integration.studies.databases import set_status
 from tests.waiting import wait_for
 
@@ -173,6 +178,60 @@ def test_a_server_that_never_answers_holds_nobody_up(
     assert "took nothing for" in warnings[0]
     assert "me:***@127.0.0.1" in warnings[0]
     assert "secret" not in "".join(warnings)
+
+
+def test_a_close_while_a_pass_begins_is_not_lost(study: Any, uri: str) -> None:
+    study.train([0.5])
+    follower = Follower(study.storage.url, "digits", uri)
+
+    class Woken(threading.Event):
+        def clear(self) -> None:
+            follower._closing.set()
+            self.set()
+            super().clear()
+
+    follower._woken = Woken()
+    follower.start()
+    follower._thread.join(30)
+    assert not follower._thread.is_alive()
+
+
+def test_text_that_utf_8_has_not_is_copied_escaped(study: Any, uri: str) -> None:
+    study.train([0.5], path="b\udc81")
+    study.end(study.start(), "failed", epochs=0, reason="OSError: 'a\udc80' " + "\udc80" * 2000)
+    set_status(study.storage, study.study_id, "finished")
+    warnings: list[str] = []
+    follower = Follower(study.storage.url, "digits", uri, on_warning=warnings.append)
+    follower.start()
+    assert follower.close()
+    assert warnings == []
+    client = MlflowClient(uri)
+    complete, failed = (child_runs(client)[number] for number in (0, 1))
+    assert complete.data.params["path"] == r"b\udc81"
+    assert failed.data.tags["reason"].startswith(r"OSError: 'a\udc80' \udc80")
+    assert len(failed.data.tags["reason"]) == 8000
+    (parent,) = client.search_runs([failed.info.experiment_id], "tags.status = 'finished'")
+    assert r"path b\udc81" in parent.data.tags["mlflow.note.content"]
+    board = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/leaderboard.json"))
+    assert [row["reason"] and row["reason"][:12] for row in board] == [None, "OSError: 'a\udc80"]
+
+
+def test_an_error_that_nobody_foresaw_is_a_warning_and_no_success(study: Any, uri: str) -> None:
+    study.train([0.5])
+    study.study.tell(odd := study.study.ask(), 0.5)
+    run_sql(
+        str(study.storage.url),
+        "INSERT INTO trial_user_attributes (trial_id, key, value_json)"
+        f" VALUES ({odd._trial_id}, 'config', '[1]')",
+    )
+    warnings: list[str] = []
+    follower = Follower(study.storage.url, "digits", uri, on_warning=warnings.append)
+    follower.start()
+    wait_for(lambda: bool(warnings))
+    assert follower._thread.is_alive()
+    assert not follower.close()
+    (warning,) = warnings
+    assert warning.startswith(f"MLflow at {uri} does not take the results: TypeError: ")
 
 
 def test_a_study_that_is_not_there_is_one_warning(study: Any, uri: str) -> None:

@@ -106,6 +106,20 @@ def test_a_path_is_read_as_mlflow_reads_it(full: Any, tmp_path: Path, empty_mlfl
     assert rows(folder / "mlflow.db", "SELECT count(*) FROM runs") == 6
 
 
+def test_a_transaction_on_the_file_has_so_many_points_and_no_more(
+    mlflow_db: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteWriter, "most_points", 5)
+    curve = [runs.Point("loss", 0.5, step, step) for step in range(9)]
+    changes = [
+        Change(number, "", "", 0, str(number), points=curve[:count])
+        for number, count in enumerate((2, 3, 1, 9, 0, 5))
+    ]
+    writer = SqliteWriter(mlflow_db, MlflowClient(uri).create_experiment("x"), "artifacts")
+    stored = [rows(mlflow_db, "SELECT count(*) FROM metrics") for _ in writer.write(changes)]
+    assert stored == [5, 5, 6, 15, 20, 20]
+
+
 def test_a_run_deleted_while_it_is_followed_is_made_anew(
     study: Any, uri: str, writer: type[Any]
 ) -> None:

@@ -145,3 +145,25 @@ def test_what_is_ended_is_gone() -> None:
     one.end()
     assert running.process.returncode == -signal.SIGKILL
     one.end()  # nothing is left to end
+
+
+def test_what_this_process_forks_does_not_keep_the_pipes_open() -> None:
+    one = place("import sys; sys.stdin.read()")
+    one.start()
+    running = one._running
+    assert running is not None
+    assert running.process.stdin is not None
+    said, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(say)
+        os.read(said, 1)  # it lives until the test has seen what it wants
+        os._exit(0)
+    running.process.stdin.close()
+    try:
+        assert running.process.wait(timeout=30) == 0
+    finally:
+        os.close(say)
+        os.waitpid(child, 0)
+        os.close(said)
+        one.end()
