@@ -60,7 +60,7 @@ def test_ctrl_c_drains_every_worker(
 def test_status_shows_what_two_workers_do_in_numbers(
     sweeps: Callable[..., Done], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    write(tmp_path, f"{SLOW}lanes: 1\n".replace("run_cap: 12", f"run_cap: {WITHOUT_END}"))
+    write(tmp_path, SLOW.replace("run_cap: 12", f"run_cap: {WITHOUT_END}"))
     beats = ("--lease-seconds", "1")
     run = start("run", "sweep.yaml", "--tracking", "none", "--workers", "2", *beats)
     wait_for(lambda: (tmp_path / "sweeps.db").exists() and run.poll() is None)

@@ -150,7 +150,12 @@ def trace(
         lambda *taken: step(*tree_unflatten(taken, tree)), None, "fake", _allow_non_fake_inputs=True
     )
     traced = make(*leaves)
-    if by_lane := stack.called_by_lane & metrics.keys():
-        raise RuntimeError(f"the metric '{min(by_lane)}' is called lane by lane")
+    _refuse_by_lane(stack, metrics)
     turn_products(traced)
     return Program(traced, list(metrics), feeding.static(gather, parts))
+
+
+def _refuse_by_lane(stack: Stack, metrics: Mapping[str, Function]) -> None:
+    """A trace would go on to call such a metric for the lanes that are in use now."""
+    if by_lane := stack.called_by_lane & metrics.keys():
+        raise RuntimeError(f"the metric '{min(by_lane)}' is called lane by lane")
