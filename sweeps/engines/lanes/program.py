@@ -146,10 +146,8 @@ def trace(
     feeding = Feeding(stack, tables)
     leaves, tree = tree_flatten(feeding.example(parts))
     # A tensor that the model or the loss holds beside its buffers becomes a constant of it.
-    make = make_fx(
-        lambda *taken: step(*tree_unflatten(taken, tree)), None, "fake", _allow_non_fake_inputs=True
-    )
-    traced = make(*leaves)
+    flat_step = lambda *taken: step(*tree_unflatten(taken, tree))  # noqa: E731
+    traced = make_fx(flat_step, None, "fake", _allow_non_fake_inputs=True)(*leaves)
     _refuse_by_lane(stack, metrics)
     turn_products(traced)
     return Program(traced, list(metrics), feeding.static(gather, parts))
