@@ -20,6 +20,7 @@ class Spent:
     """What the finished trials of one study have used up, counted at looks, each of them once."""
 
     ended: int = 0
+    running: int = 0
     failed: int = 0
     device_seconds: float = 0.0
     lowest: float = math.inf  # of the complete trials' values
@@ -32,6 +33,7 @@ class Spent:
         numbers = [*self._open, *range(self._seen, len(trials))]
         self._open = [n for n in numbers if not trials[n].state.is_finished()]
         self._seen = len(trials)
+        self.running = sum(trials[n].state == TrialState.RUNNING for n in self._open)
         for trial in (trials[n] for n in numbers):
             if trial.state.is_finished():
                 self._count(trial)

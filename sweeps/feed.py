@@ -19,7 +19,6 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from studies import Claim, Finish, Holding, Order, Report
-from studies.leases import COUNTED
 from studies.roster import live_workers
 from sweeps.asking import Asked, Asker
 from sweeps.breaker import Breaker
@@ -117,8 +116,8 @@ class StudyFeed:
     def outlook(self) -> Outlook:
         """Return this worker's share of what may still begin, as many as live."""
         rules, study_id = self._rules, self._study._study_id
-        states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
-        taken = sum(map(states.count, COUNTED)) - len(self._held)
+        self._spent.look(self._study.get_trials(deepcopy=False))
+        taken = self._spent.ended + self._spent.running - len(self._held)
         workers = sum(worker.lanes > 0 for worker in live_workers(self._storage, study_id))
         trials = max(rules.budget.trials - taken, 0) / max(workers, 1)
         at_once = share_at_once(trials, learns=rules.learns)

@@ -26,6 +26,7 @@ from sweeps.engines.lanes.ladder import Ladder, asked_for
 from sweeps.engines.lanes.memory import is_out_of_memory
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
+from sweeps.engines.lanes.saying import in_a_line
 from sweeps.engines.lanes.trying import Trying
 from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
@@ -225,7 +226,7 @@ class LanesEngine:
             found = group.epoch()
         except Exception as error:
             restore()
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+            reason = in_a_line(error)
             short = is_out_of_memory(error) and group.size > 1
         else:
             seconds = time.perf_counter() - began - (self._programs.aside - aside)

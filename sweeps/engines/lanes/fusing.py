@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sweeps.engines.lanes.saying import in_a_line
 from sweeps.engines.lanes.stack import Function, Stack
 from sweeps.tasks.data import Batch, seed_everything
 from sweeps.tasks.randomness import Randomness
@@ -50,7 +51,7 @@ def try_fusing(
         if not found.reason:
             _stacked([make(), make()], found.untrained, batch, loss, context)
     except Exception as error:  # a type that is not that of its weights
-        return Fusing(frozenset(), f"autocast: {_first_line(error)}")
+        return Fusing(frozenset(), f"autocast: {in_a_line(error)}")
     return found
 
 
@@ -69,7 +70,7 @@ def _compared(
     try:
         stack, stacked, losses = _stacked(fresh, untrained, batch, loss, context)
     except Exception as error:  # vmap has many ways to say no
-        return Fusing(untrained, f"torch.vmap: {_first_line(error)}")
+        return Fusing(untrained, f"torch.vmap: {in_a_line(error)}")
     difference = _difference(stack, fresh, models, alone, stacked, losses)
     if difference and not _is_random(make, batch, loss, context):
         return Fusing(untrained, difference)
@@ -191,7 +192,3 @@ def _close(a: Tensor, b: Tensor) -> bool:
     single = 1e-2 if a.is_cuda else 1e-3  # cuDNN convolves in TF32, with 11 bits
     tolerance = 1e-9 if a.dtype == torch.float64 else single
     return bool(torch.allclose(a, b.to(a.dtype), rtol=tolerance, atol=tolerance * scale + 1e-12))
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"

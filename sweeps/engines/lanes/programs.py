@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from sweeps.engines.lanes.program import Program
+from sweeps.engines.lanes.saying import in_a_line
 
 # Measured on one CPU thread by benchmarks/lanes.py: compiling takes 3 to 20 s, and a compiled step
 # half of the time of a traced one or less.
@@ -49,8 +50,7 @@ class Programs:
                 with self._set_aside():
                     self._made[key] = make()
             except Exception as error:  # what a model does may be anything
-                first = str(error).strip().partition("\n")[0][:200]
-                self._say(f"steps are not traced: {type(error).__name__}: {first}")
+                self._say(f"steps are not traced: {in_a_line(error)}")
                 self._made[key] = None
         return self._made[key]
 
@@ -65,8 +65,7 @@ class Programs:
             with self._set_aside():
                 program.compile(taken)
         except Exception as error:  # no compiler here, or one that fails
-            first = str(error).strip().partition("\n")[0][:200]
-            self._say(f"steps are not compiled: {type(error).__name__}: {first}")
+            self._say(f"steps are not compiled: {in_a_line(error)}")
             self._compiling = False
         else:
             self._cost = self.aside - before
