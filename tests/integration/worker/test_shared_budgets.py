@@ -17,7 +17,7 @@ from sweeps.spec import load_spec
 from sweeps.worker import Worker
 from tests.integration.worker.test_feed import SPEC, point
 
-Join = Callable[[str], Worker]
+Join = Callable[..., Worker]
 
 
 @pytest.fixture
@@ -25,9 +25,10 @@ def join(database_url: str, tmp_path: Path) -> Iterator[Join]:
     """One more worker on the study "feed"."""
     with ExitStack() as stack:
 
-        def make(budget: str) -> Worker:
+        def make(budget: str, method: str = "random") -> Worker:
             path = tmp_path / "sweep.yaml"
-            path.write_text(SPEC.replace("run_cap: 6", budget) + "baseline: false\n")
+            text = SPEC.replace("run_cap: 6", budget).replace("method: random", f"method: {method}")
+            path.write_text(text + "baseline: false\n")
             sweep = open_sweep(load_spec(path, {"device": "cpu"}), database_url, "feed")
             stack.enter_context(sweep.storage)
             return stack.enter_context(Worker(sweep, leads=False))
@@ -138,3 +139,15 @@ def test_a_trial_that_is_cancelled_or_given_back_leaves_its_engine_nothing(
     feed.abandon()
     assert (feed.idle, worker.progress.running, worker._member.holding.tokens) == (False, {}, {})
     assert [t.state.name for t in storage.get_all_trials(1)] == ["FAIL", "WAITING"]
+
+
+@pytest.mark.parametrize(("method", "share"), [("random", 1), ("tpe", 8)])
+def test_what_may_still_begin_is_shared_by_the_workers(join: Join, method: str, share: int) -> None:
+    """Failed trials take no place; a worker's own running ones are among those it may train."""
+    first, second = (join("budget: {trials: 16, time: 1h}", method) for _ in range(2))
+    for ending in (Ending.TRAINED, Ending.DIVERGED, Ending.FAILED):
+        train(first, 1.0, ending)
+    assert len(second._feed.take(2)) == 2
+    found = [worker._feed.outlook() for worker in (first, second)]
+    assert [(each.trials, each.at_once) for each in found] == [(6, 6 / share), (7, 7 / share)]
+    assert all(3500 < each.seconds <= 3600 for each in found)
