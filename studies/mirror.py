@@ -7,8 +7,7 @@ created one after the other, under the lock of its row.
 
 A look is one transaction that sees one snapshot: one statement when all trials are finished and
 none is new, else six, whatever their number. A trial that was given out never changes; one that
-did change is another object afterwards, and one that did not is the same: its rows are compared
-with those of before, and nothing is made of them.
+did change is another object afterwards, and one that did not is the same.
 """
 
 from __future__ import annotations
@@ -18,35 +17,31 @@ import json
 import math
 import operator
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import json_to_distribution
 from optuna.trial import FrozenTrial
-from sqlalchemy import Select, bindparam, select, union_all
+from sqlalchemy import select
 
 from studies import tables
-from studies.bulk import IDS, among
 from studies.errors import GoneError, UserError
 from studies.retrying import retried
+from studies.trial_rows import CHANGED, Parts, parts_of, select_heads
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
+    from sqlalchemy import Connection, Engine, Row
 
 MOST_IDS = 10_000  # to look for one by one; above it, all trials of the study are read
 
-_NOTHING: tuple[list[Any], ...] = ([], [], [], [], [])
+_NOTHING: Parts = ([], [], [], [], [])
 _NOT_FINITE = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 
-# What the tables hold of a trial, each as the driver's rows: its parameters, values, user and
-# system attributes, and curve.
-_Parts = tuple[list[Any], ...]
-_Record = tuple["Row[Any]", _Parts]
-_Known = tuple[_Parts, FrozenTrial]
+_Record = tuple["Row[Any]", Parts]
+_Known = tuple[Parts, FrozenTrial]
 
 
 @dataclass
@@ -66,6 +61,10 @@ class _Study:
     def watched(self) -> list[int]:
         """The ids that must still be there."""
         return [*self.open, *([] if self.anchor is None else [self.anchor.trial_id])]
+
+    def has_open(self, head: Row[Any]) -> bool:
+        """Whether the trial was open before, in the same state."""
+        return head.trial_id in self.open and self.open[head.trial_id][0] == head
 
     def fits(self, heads: Sequence[Row[Any]]) -> bool:
         """Whether the numbers are the trials' places; `heads` ascend by id."""
@@ -105,8 +104,11 @@ class Mirror:
         self._distributions: dict[str, BaseDistribution] = {}
 
     @retried
-    def trials(self, study_id: int) -> list[FrozenTrial]:
+    def trials(self, study_id: int, again: Collection[int] | None = None) -> list[FrozenTrial]:
         """Every trial of the study as the database has it now, by number: not to be changed.
+
+        Of trials that are as open as before, only those whose ids are in `again` are read `again`
+        (None: all); the others may lack what was written since the last look.
 
         Raises:
             GoneError: no such study.
@@ -114,9 +116,9 @@ class Mirror:
         """
         with self._lock, self.engine.connect() as connection:
             study = self._studies.get(study_id) or _Study()
-            if not self._refresh(connection, study_id, study):
+            if not self._refresh(connection, study_id, study, again):
                 study = _Study()
-                if not self._refresh(connection, study_id, study):
+                if not self._refresh(connection, study_id, study, again):
                     raise UserError(_misnumbered(connection, study_id))
             self._studies[study_id] = study
             if not study.trials:
@@ -131,12 +133,12 @@ class Mirror:
             GoneError: no such trial.
         """
         with self.engine.connect() as connection:
-            query = _heads().where(tables.trials.c.trial_id == trial_id)
+            query = select_heads().where(tables.trials.c.trial_id == trial_id)
             head = connection.execute(query).one_or_none()
             if head is None:
                 raise GoneError(f"no trial has the id {trial_id}")
             known = self._finished(head)
-            return known or self._made(head, _parts(connection, [trial_id])[trial_id])
+            return known or self._made(head, parts_of(connection, [trial_id])[trial_id])
 
     def forget(self, study_id: int) -> None:
         """Drops what is known of a study that is being deleted."""
@@ -158,13 +160,15 @@ class Mirror:
         )
         return trial if then == now else None
 
-    def _refresh(self, connection: Connection, study_id: int, study: _Study) -> bool:
+    def _refresh(
+        self, connection: Connection, study_id: int, study: _Study, again: Collection[int] | None
+    ) -> bool:
         """Reads what changed; False when `study` is another one than the database has by now."""
         watched = study.watched()
         if len(watched) > MOST_IDS:
             return False
         chosen = {"study": study_id, "last": study.last_id, "ids": watched}
-        found = connection.execute(_changed, chosen).all()
+        found = connection.execute(CHANGED, chosen).all()
         heads = sorted(found, key=lambda head: head.trial_id)
         old = {head.trial_id: head for head in heads if head.trial_id <= study.last_id}
         if len(old) < len(watched):
@@ -175,14 +179,16 @@ class Mirror:
             heads.remove(study.anchor)
         if not study.fits(heads):
             return False
+        if again is not None:
+            heads = [h for h in heads if h.trial_id in again or not study.has_open(h)]
         if heads:
             every = not study.trials or len(heads) > MOST_IDS
             ids = None if every else [head.trial_id for head in heads]
-            parts = _parts(connection, ids, study_id)
+            parts = parts_of(connection, ids, study_id)
             study.take([(head, parts[head.trial_id]) for head in heads], self._made)
         return True
 
-    def _made(self, head: Row[Any], parts: _Parts, before: _Known | None = None) -> FrozenTrial:
+    def _made(self, head: Row[Any], parts: Parts, before: _Known | None = None) -> FrozenTrial:
         params, values, user_attrs, system_attrs, curve = parts
         then, old = before or (_NOTHING, None)
         if old is not None and then[0] == params:  # what is drawn stays, and the curve grows
@@ -213,18 +219,6 @@ class Mirror:
         return found
 
 
-def _heads() -> Select[Any]:
-    trials = tables.trials.c
-    return select(
-        trials.trial_id,
-        trials.study_id,
-        trials.number,
-        trials.state,
-        trials.datetime_start,
-        trials.datetime_complete,
-    )
-
-
 def _require_study(connection: Connection, study_id: int) -> None:
     studies = tables.studies.c
     if connection.scalar(select(studies.study_id).where(studies.study_id == study_id)) is None:
@@ -248,52 +242,8 @@ def _number(value: float | None, kind: str) -> float:
     return _NOT_FINITE[kind] if value is None else value
 
 
-def _parts(
-    connection: Connection, ids: Sequence[int] | None, study_id: int | None = None
-) -> dict[int, _Parts]:
-    """What the tables hold of some trials, or (None) of all those of a study, by id."""
-    found: dict[int, _Parts] = defaultdict(lambda: ([], [], [], [], []))
-    for place, (some, every) in enumerate(_queries):
-        query, chosen = (every, {"study": study_id}) if ids is None else (some, {"ids": ids})
-        # The driver's own rows: SQLAlchemy's take twice as long, and a study may have 500,000.
-        # So an enum is its name here.
-        with connection.execute(query, chosen) as result:
-            for row in result.cursor.fetchall():
-                found[row[0]][place].append(row)
-    return found
-
-
 def _local(moment: datetime | None) -> datetime | None:
     # Stored as naive UTC; Optuna's trials have naive local time.
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
-
-
-def _both(table: Table, *names: str, order: str | None = None) -> tuple[Select[Any], Select[Any]]:
-    """The rows of the trials with some ids, and those of all trials of a study."""
-    query = select(table.c.trial_id, *(table.c[name] for name in names))
-    if order is not None:
-        query = query.order_by(table.c[order])
-    trials = tables.trials.c
-    study = select(trials.trial_id).where(trials.study_id == bindparam("study"))
-    return query.where(_given(table.c.trial_id)), query.where(table.c.trial_id.in_(study))
-
-
-def _given(column: ColumnElement[int]) -> ColumnElement[bool]:
-    return among(column, bindparam("ids", type_=IDS))
-
-
-# Made once: a statement costs more to build than a look at few trials costs the database.
-_study = tables.trials.c.study_id == bindparam("study")
-_changed = union_all(
-    _heads().where(_study, tables.trials.c.trial_id > bindparam("last")),
-    _heads().where(_study, _given(tables.trials.c.trial_id)),
-)
-_queries = (
-    _both(tables.params, "param_name", "param_value", "distribution_json", order="param_id"),
-    _both(tables.values, "value", "value_type", order="objective"),
-    _both(tables.user_attrs, "key", "value_json"),
-    _both(tables.system_attrs, "key", "value_json"),
-    _both(tables.intermediates, "step", "intermediate_value", "intermediate_value_type"),
-)

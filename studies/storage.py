@@ -252,5 +252,13 @@ class StudyStorage(BaseStorage):
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def glance(self, study_id: int, again: Collection[int]) -> list[FrozenTrial]:
+        """Every trial, by number: not to be changed; less work than `get_all_trials`.
+
+        Of trials that are as open as at the last look, only those whose ids are in `again` are up
+        to date. New ones and those that have started or ended since are.
+        """
+        return self._mirror.trials(study_id, again)
+
     def remove_session(self) -> None:
         self._inner().remove_session()

@@ -56,8 +56,8 @@ class Drafts:
 
     def look(self, study_id: int, leases: Sequence[Lease]) -> None:
         """Read the study's trials, of which those of `leases` are about to be drawn."""
-        self._trials = self._storage.get_all_trials(study_id, deepcopy=False)
         self._places = {lease.trial_id: lease.number for lease in leases}
+        self._trials = self._storage.glance(study_id, self._places.keys())
 
     def get_all_trials(
         self,

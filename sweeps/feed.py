@@ -131,7 +131,7 @@ class StudyFeed:
                     return []
                 time.sleep(WAIT_SECONDS)
                 continue
-            trials = self._study.get_trials(deepcopy=False)
+            trials = self._storage.glance(self._study._study_id, ())
             self._spent.look(trials)
             self.ended = self._rules.budget.met(self._spent, self._elapsed())
             if self.ended is not None:

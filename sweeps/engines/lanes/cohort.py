@@ -94,11 +94,20 @@ class Cohort:
             used = sum(len(run.lanes) for run in seated)
             wanted = sum(len(run.replicas) for run in waiting)
             grows = used + wanted > group.size and group.size < self.ladder.most
-            if not seated or grows or (fewer and self.ladder.lanes_for(used) != group.size):
+            if not seated or grows or (fewer and self._pays(group, seated, used)):
                 waiting = self._dissolve(group, seated) + waiting
         for group in self.groups:
             waiting = self._fill(group, waiting)
         self._place(waiting)
+
+    def _pays(self, group: Group, seated: list[Run], used: int) -> bool:
+        """Do fewer lanes save more, until the last run ends, than beginning with them takes?"""
+        lanes = self.ladder.lanes_for(used)
+        if lanes == group.size:
+            return False
+        epochs = max(run.trial.config.epochs - run.epoch for run in seated)
+        saved = self.ladder.saved(group.size, lanes, used)
+        return group.seconds * epochs * saved > self._programs.seconds_to_trace
 
     def _place(self, waiting: list[Run]) -> None:
         """Make groups for runs, as long as lanes pay and there is memory."""

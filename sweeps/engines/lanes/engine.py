@@ -230,6 +230,7 @@ class LanesEngine:
             short = is_out_of_memory(error) and group.size > 1
         else:
             seconds = time.perf_counter() - began - (self._programs.aside - aside)
+            group.seconds = seconds
             for run in runs:
                 run.took(seconds, share=1 / len(runs))
                 run.measured = [found[lane] for lane in run.lanes]

@@ -76,6 +76,8 @@ class Group:
         functions = {"loss": data.task.loss, **data.task.metrics}
         self._stepper = Stepper(self._stack, data.task, data.train, batch_size, programs, key)
         self._judge = Judge(self._stack, functions, self._last_batches)
+        self.seconds = 0.0
+        """That its last epoch took."""
 
     @property
     def size(self) -> int:
@@ -163,16 +165,16 @@ class Group:
             losses, metrics = self._train(seeds)
         self._tally.trained(self.size - len(self.free), self._steps, self._batch_size)
         values = self.evaluate("valid", self._data.valid)
+        metrics = {"loss": losses.mean(dim=0), **metrics}
+        trained = {f"train/{name}": mean.tolist() for name, mean in metrics.items()}
+        finite = torch.cat([losses.isfinite(), torch.zeros(1, self.size, dtype=torch.bool)])
+        first_bad = finite.byte().argmin(dim=0).tolist()  # from 0; after the last: none
         found = {}
         for lane, seat in enumerate(self._seats):
             if seat is None:
                 continue
-            curve = losses[:, lane]
-            own = {"train/loss": curve.mean().item()}
-            own |= {f"train/{name}": float(mean[lane]) for name, mean in metrics.items()}
-            own |= values[lane]
-            bad = (~curve.isfinite()).nonzero()
-            inside = int(bad[0]) + 1 if len(bad) else self._steps
+            own = {name: column[lane] for name, column in trained.items()} | values[lane]
+            inside = min(first_bad[lane] + 1, self._steps)
             found[lane] = Measured(own, (seat.epoch - 1) * self._steps + inside)
             seat.pace.observe(own[self._objective.name])
         return found

@@ -36,6 +36,13 @@ class Ladder:
         best = min(enough, key=lambda lanes: (self.seconds[lanes], lanes))
         return ALONE if models * self.alone < self.seconds[best] else best
 
+    def saved(self, lanes: int, fewer: int, models: int) -> float:
+        """Return which part of a step's time so many models save with `fewer` lanes."""
+        if lanes not in self.seconds:
+            return 1.0
+        step = models * self.alone if fewer == ALONE else self.seconds[fewer]
+        return 1 - step / self.seconds[lanes]
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return {"alone": self.alone, "seconds": {str(k): s for k, s in self.seconds.items()}}
@@ -63,7 +70,8 @@ def asked_for(lanes: int) -> Ladder:
     rungs = [2**n for n in range(1, lanes.bit_length()) if 2**n < lanes]
     if lanes > 1:
         rungs.append(lanes)
-    return Ladder({rung: rung + 1.0 for rung in rungs}, alone=2.0)
+    # Relative costs, as digits-mlp has them: whatever the number, a step's calls cost 8 lanes.
+    return Ladder({rung: rung + 8.0 for rung in rungs}, alone=9.5)
 
 
 def measured(alone: float, called: Mapping[int, float], traced: float) -> Ladder:

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from optimizers.lane_tables import Tables, update_lanes
 from sweeps.engines.lanes.batches import Gather, Parts, constant
-from sweeps.engines.lanes.rewriting import turn_products
+from sweeps.engines.lanes.reusing import reuse_memory
+from sweeps.engines.lanes.rewriting import drop_no_ops, turn_products, turn_softmax
 from sweeps.engines.lanes.stack import Function, Named, Stack
 
 
@@ -149,7 +150,8 @@ def trace(
     flat_step = lambda *taken: step(*tree_unflatten(taken, tree))  # noqa: E731
     traced = make_fx(flat_step, None, "fake", _allow_non_fake_inputs=True)(*leaves)
     _refuse_by_lane(stack, metrics)
-    turn_products(traced)
+    for rewrite in (drop_no_ops, turn_products, turn_softmax, drop_no_ops, reuse_memory):
+        rewrite(traced)
     return Program(traced, list(metrics), feeding.static(gather, parts))
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from sweeps.engines.lanes.program import Program
 from sweeps.engines.lanes.saying import in_a_line
 
+# Measured on one CPU thread: tracing a small model's step takes 0.1 s.
+_TRACING_SECONDS = 0.1
 # Measured on one CPU thread by benchmarks/lanes.py: compiling takes 3 to 20 s, and a compiled step
 # half of the time of a traced one or less.
 _COMPILATION_SECONDS = 8.0
@@ -36,6 +38,8 @@ class Programs:
         self._cost = _COMPILATION_SECONDS  # of a compilation, as the last one had it
         self.aside = 0.0
         """Seconds of the wall clock that went to tracing and compiling, which is no trial's."""
+        self.seconds_to_trace = _TRACING_SECONDS
+        """That the last step took to be traced."""
 
     @property
     def undecided(self) -> bool:
@@ -46,9 +50,11 @@ class Programs:
     def get(self, key: Hashable, make: Callable[[], Program]) -> Program | None:
         """Return the program of this key; None where its step cannot be traced."""
         if key not in self._made:
+            before = self.aside
             try:
                 with self._set_aside():
                     self._made[key] = make()
+                self.seconds_to_trace = self.aside - before
             except Exception as error:  # what a model does may be anything
                 self._say(f"steps are not traced: {in_a_line(error)}")
                 self._made[key] = None
