@@ -166,6 +166,29 @@ def test_a_look_reads_what_changed_and_no_more(storage: StudyStorage) -> None:
     assert looks[4][20] is not looks[3][20]
 
 
+def test_a_glance_sees_who_starts_and_ends_and_whom_it_is_told_of(
+    storage: StudyStorage, plain: RDBStorage
+) -> None:
+    study_id = storage.create_new_study(MINIMIZE)
+    ids = [storage.create_new_trial(study_id) for _ in range(4)]
+    storage.get_all_trials(study_id)
+    for trial_id in ids:
+        plain.set_trial_intermediate_value(trial_id, 1, 0.5)
+    plain.set_trial_state_values(ids[2], TrialState.PRUNED)
+    new = plain.create_new_trial(study_id)
+    plain.set_trial_intermediate_value(new, 1, 0.25)
+    with statements(storage) as said:
+        found = storage.glance(study_id, [ids[1]])
+    assert len([text for text, _ in said if "SELECT" in text]) == 6
+    assert [trial.intermediate_values for trial in found] == [{}, {1: 0.5}, {1: 0.5}, {}, {1: 0.25}]
+    assert found[2].state == TrialState.PRUNED
+    with statements(storage) as said:
+        storage.glance(study_id, ())
+    assert len([text for text, _ in said if "SELECT" in text]) == 1
+    seen = storage.get_all_trials(study_id, deepcopy=False)
+    assert [trial.intermediate_values for trial in seen] == [{1: 0.5}] * 4 + [{1: 0.25}]
+
+
 def test_a_study_that_others_deleted_is_gone(storage: StudyStorage, plain: RDBStorage) -> None:
     study_id = storage.create_new_study(MINIMIZE, "gone")
     trial = storage.create_new_trial(study_id, _finished(0))

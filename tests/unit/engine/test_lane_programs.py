@@ -84,6 +84,9 @@ def test_a_ladder_has_lanes_for_as_many_models_as_there_are() -> None:
     assert ladder.most == 16
     assert [ladder.lanes_for(n) for n in (2, 3, 8, 9, 17, 90)] == [ALONE, 4, 8, 16, 16, 16]
     assert ladder.up_to(10).seconds[10] == pytest.approx(3.0 + 1.5 * 2 / 8)
+    assert ladder.saved(16, 8, models=7) == pytest.approx(1 - 3.0 / 4.5)
+    assert ladder.saved(8, ALONE, models=2) == pytest.approx(1 - 2.0 / 3.0)
+    assert ladder.saved(9, 8, models=7) == 1  # never timed
     assert ladder.up_to(1).most == 1
     assert measured(alone=1.0, called={2: 3.0, 4: 6.0}, traced=6.0).most == 1
 
