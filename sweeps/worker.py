@@ -22,19 +22,20 @@ from sweeps.control import Interrupted, Interruptible, ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
+from sweeps.engines.function import FunctionEngine
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
-from sweeps.keeping import DEFAULT_KEEPING, Keeping
+from sweeps.keeping import DEFAULT_KEEPING, Keeping, trials_folder
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
 from sweeps.numbers import Gauge
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.resuming import make_resuming
+from sweeps.resuming import make_resuming, own_folder
 from sweeps.sampling import refills
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class Worker:
     def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
+        if sweep.function is not None:
+            folder, feed = trials_folder(*own_folder(sweep, self._keeping)), self._feed
+            return FunctionEngine(
+                sweep.function, self._device, objective, folder, lambda: feed.leaving
+            )
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
