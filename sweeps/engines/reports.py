@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from sweeps.engines.base import Feed, Objective, Point, Trial
 from sweeps.engines.metering import Meter
 
@@ -114,7 +116,7 @@ def _name(name: object) -> str:
 def _number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, str | bytes | bool):
-            return float(value)
+            return float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass
     raise TypeError(f"the metric '{name}' is {value!r:.80}; give a number, or a tensor of one")

@@ -58,11 +58,11 @@ def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[s
 
 
 def read_keys(
-    data: Mapping[str, Any], path: Path, faults: Faults, *, own_loop: bool = False
+    data: Mapping[str, Any], path: Path, faults: Faults, *, any_metric: bool = False
 ) -> SweepFile | None:
     """Return the typed keys, with every fault that pydantic finds put into words.
 
-    `own_loop`: the task trains by itself, so its metric may have any name.
+    `any_metric`: what the metric may be called is the task's affair, or not known.
     """
     own = {name: value for name, value in data.items() if name != "parameters"}
     if not own.get("name"):
@@ -74,7 +74,7 @@ def read_keys(
     _merge_cap(own, faults)
     own.setdefault("task", "missing")
     try:
-        return SweepFile.model_validate(own, context={"own_loop": own_loop})
+        return SweepFile.model_validate(own, context={"any_metric": any_metric})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(detail, faults)

@@ -112,7 +112,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     own_loop = arguments is not None and arguments.own_loop
     if own_loop:
         check_own_loop(data, faults)
-    keys = read_keys(data, path, faults, own_loop=own_loop)
+    keys = read_keys(data, path, faults, any_metric=own_loop or arguments is None)
     space = _space(data, arguments, faults)
     known = data.get("enqueue")
     for index, entry in enumerate(known if isinstance(known, list) else ()):

@@ -186,7 +186,7 @@ def test_reports_with_the_metric_are_numbered_and_take_the_others_along(tmp_path
     answers: list[bool] = []
 
     def function(trial: TrialHandle) -> None:
-        answers.append(trial.report(train_loss=torch.tensor(3.0), step=10))
+        answers.append(trial.report(train_loss=torch.tensor(3.0, requires_grad=True), step=10))
         answers.append(trial.report({"train_loss": np.float32(2.5)}))
         answers.append(trial.report({LOSS: 2}, f1=NAN, step=20))
         answers.append(trial.report({LOSS: 1.5, "f1": 0.5}))
