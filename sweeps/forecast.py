@@ -172,7 +172,7 @@ def least_epochs(rule: EarlyTerminate, epochs: int, first: int) -> float | None:
 def _rungs(rule: EarlyTerminate, epochs: int, first: int) -> list[int]:
     """Return the epochs, before the last, at which trials are compared."""
     if rule.min_iter is not None or rule.max_iter is not None:
-        return [band + 1 for band in bands(rule, epochs) if band + 1 < epochs]
+        return [band for band in bands(rule, epochs) if band < epochs]
     found, rung = [], first
     while rung < epochs:
         found.append(rung)

@@ -8,8 +8,11 @@ then is anything written.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
+from typing import Any
 
 import optuna
 
@@ -17,6 +20,7 @@ from optimizers.names import closest
 from studies import (
     NoStudiesError,
     StudyStorage,
+    SweeplaneError,
     SweepRecord,
     UserError,
     check_storage,
@@ -26,9 +30,11 @@ from studies import (
     queries,
     set_spec,
 )
+from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
+from sweeps.scripts.finding import check_program
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
 from sweeps.tasks import load_factory
@@ -39,7 +45,10 @@ TASKS_KEPT = 8
 
 @dataclass(frozen=True)
 class OpenSweep:
-    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments."""
+    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
+
+    A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`.
+    """
 
     spec: Spec
     tasks: Tasks
@@ -49,6 +58,11 @@ class OpenSweep:
     epochs: int
     batch_size: int
     created: bool
+
+    @property
+    def horizon(self) -> float:
+        """How many epochs, or reports of a script, a trial has at most."""
+        return self.epochs if self.spec.program is None else inf
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,23 @@ class OpenTask:
 def open_task(spec: Spec) -> OpenTask:
     """Build the task and a model, and check the sweep file against them; nothing is written.
 
+    Of a script it is only looked whether it is there.
+
     Raises:
-        UserError: the task or its model cannot be built, or does not fit the file.
+        UserError: the task or its model cannot be built, or does not fit the file; the script, or
+            what it is to be run with, is not there.
     """
+    if spec.program is not None:
+        check_program(spec.program, str(spec.path))
+        return OpenTask(_no_task, 0, 0)
     tasks = task_source(spec)
     task = _first_task(spec, tasks)
     _check_model(spec, task)
     return OpenTask(tasks, *_sizes(spec, task))
+
+
+def _no_task(_: Mapping[str, Any]) -> Task:
+    raise SweeplaneError("a trial of a script asked for a task, and there is none")
 
 
 def task_source(spec: Spec) -> Tasks:
@@ -191,7 +215,9 @@ def _sizes(spec: Spec, task: Task) -> tuple[int, int]:
         spec.baseline_config(epochs=epochs, batch_size=default),
         *spec.enqueue_configs(epochs=epochs, batch_size=default),
     ]
-    asked = [batch_size or default] + [config.batch_size for config in known if config is not None]
+    asked = [batch_size or default] + [
+        each.batch_size for each in known if isinstance(each, Config)
+    ]
     other = [size for size in asked if size != own]
     if own is not None and other:
         raise UserError(

@@ -11,9 +11,11 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
+from sweeps.config import ScriptConfig
 
 if TYPE_CHECKING:
     from studies.deleting import Extent
+    from sweeps.config import AnyConfig
 
 
 @click.command()
@@ -55,9 +57,16 @@ def enqueue(
         render.echo_json({"study": study, "enqueued": trials, "held_up": waits})
         return
     for number, config in added:
-        knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.hypers.items())
-        click.echo(f"Trial {number} waits: {config.title}  {knobs}")
+        click.echo(f"Trial {number} waits: {_knobs(config)}")
     _say_next(study, added[0][0], waits)
+
+
+def _knobs(config: AnyConfig) -> str:
+    """Return what a waiting trial trains, in a line."""
+    if isinstance(config, ScriptConfig):
+        return config.title
+    knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.hypers.items())
+    return f"{config.title}  {knobs}"
 
 
 @click.command()

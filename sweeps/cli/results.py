@@ -188,9 +188,9 @@ def leaderboard_table(storage: StudyStorage, study: str, top: int) -> Table:
 
 def row_params(row: TrialRow) -> dict[str, Any]:
     """Return the effective configuration by name, or the sampled values of a plain Optuna study."""
-    from sweeps.config import Config
+    from sweeps.config import read_config
 
-    return dict(row.params) if row.config is None else dict(Config.from_json(row.config).flat())
+    return dict(row.params) if row.config is None else dict(read_config(row.config).flat())
 
 
 def row_json(row: TrialRow) -> dict[str, Any]:

@@ -86,8 +86,9 @@ def trial_tags(sweep: Sweep, trial: TrialRow, parent_id: str) -> dict[str, str]:
     """Return the tags of a trial's run."""
     tags = sweep_tags(sweep) | {PARENT_TAG: parent_id, TRIAL_TAG: str(trial.number)}
     tags |= outcome_tags(trial)
-    if trial.config is not None:
-        tags |= {name: str(trial.config[name]) for name in ("optimizer", "schedule", "average")}
+    config = trial.config or {}
+    chosen = ("optimizer", "schedule", "average")  # of a task's trial
+    tags |= {name: str(config[name]) for name in chosen if name in config}
     if trial.origin is not None:
         tags["origin"] = trial.origin
     if trial.retry_of is not None:

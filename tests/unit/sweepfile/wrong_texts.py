@@ -151,7 +151,7 @@ device: gpu
         "method: random\nseeds: 3\n",
         [
             "1: task is missing: a built-in name, package.module:factory or file.py:factory (or"
-            " program, for a script: not there yet in this version)",
+            " program, for a script)",
             "2: key 'seeds' is unknown; did you mean 'seed'? Known: name, description, task,"
             " task_args, method, metric, optimizer, schedule, average, decay, epochs, batch_size,"
             " baseline, enqueue, early_terminate, budget, seed, repeats, device, lanes, precision,"
