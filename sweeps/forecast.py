@@ -103,6 +103,11 @@ def forecast(spec: Spec, workers: int) -> Forecast:
     Raises:
         UserError: the task cannot be built, or its trial cannot be trained.
     """
+    if spec.program is not None:
+        raise UserError(
+            f"{spec.path}: nothing but the script knows how long a trial of it takes. Run one: "
+            "set run_cap: 1, and see `sweeps show STUDY 0`"
+        )
     own, device = open_task(spec), resolve_device(spec.device)
     config, notes = _config(spec, own), list[str]()
     tried = _as_asked(spec, _try(spec, own, device, config, notes.append))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli import options, render
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from sweeps.config import Config
@@ -153,11 +155,27 @@ def validate(file: Path, plot: bool, png: Path | None, as_json: bool) -> None:
     spec = load_spec(file)
     size = spec.space.size()
     if as_json:
-        render.echo_json({"file": str(file), "size": size, "spec": spec.to_json()})
+        found = {"file": str(file), "size": size, "spec": spec.to_json()}
+        render.echo_json(found | {"passed_over": list(spec.passed_over)})
     else:
+        say_passed_over(spec)
         _print_space(spec, size)
     if plot or png is not None:
         _draw(spec, png, in_terminal=plot)
+
+
+def say_passed_over(spec: Spec) -> None:
+    """Name, in one line, the keys of the file that mean nothing here."""
+    if spec.passed_over:
+        names = printable(", ".join(spec.passed_over))
+        click.echo(f"Note: {spec.path}: {names}: passed over, nothing reads them here", err=True)
+
+
+def _work(spec: Spec) -> str:
+    """Return what a trial runs."""
+    if spec.program is None:
+        return f"task {spec.task}"
+    return f"program {spec.program.program or shlex.join(spec.program.command)}"
 
 
 def _listed(names: str) -> str:
@@ -168,7 +186,7 @@ def _listed(names: str) -> str:
 def _print_space(spec: Spec, size: int | None) -> None:
     metric, stop, budget = spec.metric, spec.early_terminate, spec.budget
     click.echo(
-        f"{spec.path}: study '{spec.name}', task {spec.task}, method {spec.method}\n"
+        f"{spec.path}: study '{spec.name}', {_work(spec)}, method {spec.method}\n"
         f"{metric.goal} {metric.name} ({metric.take} of a trial's values), {budget.trials} trials, "
         f"early_terminate {stop.type}"
     )

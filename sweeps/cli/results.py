@@ -11,6 +11,7 @@ import click
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
 from sweeps.cli.settled import open_settled
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,11 +45,12 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
     row = found.row
-    click.echo(", ".join(filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))))
+    ended = filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))
+    click.echo(printable(", ".join(ended)))
     if row.retry_of is not None:
         click.echo(f"a retry of trial {row.retry_of}")
     click.echo(
-        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} epochs in "
+        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} {_units(row)} in "
         f"{render.duration(row.seconds)}; value {render.number(row.value)}"
     )
     for attempt in trained:
@@ -63,7 +65,12 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
     ]
     screen.print(render.table(["curve", "", "first>", "last>"], lines))
     if "traceback" in found.user_attrs:
-        click.echo(found.user_attrs["traceback"])
+        for line in found.user_attrs["traceback"].splitlines():
+            click.echo(printable(line.expandtabs()))
+
+
+def _units(row: TrialRow) -> str:
+    return "reports" if "params" in (row.config or {}) else "epochs"
 
 
 def _trained_by(attempt: Attempt) -> str:
@@ -92,11 +99,10 @@ def best(study: str, storage: str, as_json: bool) -> None:
       sweeps best digits --json
     """
     from studies import UserError
-    from sweeps.config import Config
-    from sweeps.summary import best_row, objective, paste
+    from sweeps.summary import best_row, pasted
 
     with open_settled(storage) as store:
-        judged, row = objective(store, study), best_row(store, study)
+        row = best_row(store, study)
         if row is None:
             raise UserError(
                 f"study '{study}' has no complete trial yet. See `sweeps status {study}`"
@@ -104,11 +110,12 @@ def best(study: str, storage: str, as_json: bool) -> None:
         if as_json:
             render.echo_json(best_json(store, study))
             return
+        code = None if row.config is None else pasted(store, study, row)
     click.echo(f"{study}, trial {row.number}: {render.number(row.value, 6)}\n")
-    if row.config is None:
+    if code is None:
         render.console().print(render.table(["parameter", "value>"], row.params.items()))
     else:
-        click.echo(paste(Config.from_json(row.config), judged))
+        click.echo(code)
 
 
 @click.command()
@@ -203,8 +210,7 @@ def row_json(row: TrialRow) -> dict[str, Any]:
 
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
     """Return the best trial (None while none is complete), the baseline's, and code and YAML."""
-    from sweeps.config import Config
-    from sweeps.summary import baseline_row, best_row, objective, python_code, yaml_text
+    from sweeps.summary import baseline_row, best_row, pasted_json
 
     row, baseline = best_row(storage, study), baseline_row(storage, study)
     found: dict[str, Any] = {
@@ -213,7 +219,5 @@ def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
         "baseline": None if baseline is None else row_json(baseline),
     }
     if row is not None and row.config is not None:
-        config = Config.from_json(row.config)
-        code = python_code(config, objective(storage, study))
-        found |= {"python": code, "yaml": yaml_text(config)}
+        found |= pasted_json(storage, study, row)
     return found
