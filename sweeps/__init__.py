@@ -17,12 +17,13 @@ In the order of reading:
     resuming.py        trials that go on; checkpoints.py, state_tree.py: their files; keeping.py
     sampling/          what is tried next
     engines/ tasks/    training, and what is trained
+    scripts/           a trial that is a run of any script; reporting.py: what the script calls
     tracking/          MLflow follows; mlflow_ui.py serves it
     forecast.py        what a sweep would take; numbers.py: what its workers do
     enqueue.py retry.py                what people put in; stored.py reads their sweep back
     summary.py export.py preview.py    what people take away; cli/ prints it
 
-`Task` is what a user's own factory returns.
+`Task` is what a user's own factory returns; `report` is what a user's own script calls.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sweeps.reporting import report
     from sweeps.tasks.task import Task
 
-__all__ = ["Task"]
+__all__ = ["Task", "report"]
 
 
 def __getattr__(name: str) -> object:
@@ -40,4 +42,8 @@ def __getattr__(name: str) -> object:
         from sweeps.tasks.task import Task
 
         return Task
+    if name == "report":
+        from sweeps.reporting import report
+
+        return report
     raise AttributeError(f"module 'sweeps' has no attribute '{name}'")

@@ -35,12 +35,15 @@ class Keeping:
 DEFAULT_KEEPING = Keeping()
 
 
-def default_folder(url: URL) -> Path:
-    """Return where the checkpoints of a study DB go: beside a SQLite file, else here."""
+def default_folder(url: URL, what: str = "checkpoints") -> Path:
+    """Return where the checkpoints of a study DB go: beside a SQLite file, else here.
+
+    `what` is `trials` for the folders of trials that run scripts.
+    """
     if url.get_backend_name() == "sqlite" and url.database:
         path = Path(url.database)
-        return path.with_name(f"{path.stem}-checkpoints")
-    return Path("sweeps-checkpoints")
+        return path.with_name(f"{path.stem}-{what}")
+    return Path(f"sweeps-{what}")
 
 
 def study_folder(folder: Path, study_name: str, study_id: int) -> Path:

@@ -23,11 +23,12 @@ from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
 from sweeps.engines.lanes.engine import LanesEngine
+from sweeps.engines.script.engine import ScriptEngine, Scripts
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
-from sweeps.keeping import DEFAULT_KEEPING, Keeping
+from sweeps.keeping import DEFAULT_KEEPING, Keeping, default_folder, study_folder
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.engines.base import Engine
+    from sweeps.scripts.program import Program
     from sweeps.space import Space
     from sweeps.spec import Spec
 
@@ -74,6 +76,8 @@ class Worker:
         self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
+        if sweep.spec.program is not None:
+            self._lanes = sweep.spec.program.trials_per_device
         self._member = Member(
             sweep,
             device=self._device,
@@ -154,6 +158,8 @@ class Worker:
 
     def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        if spec.program is not None:
+            return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
@@ -166,6 +172,13 @@ class Worker:
             compiling=spec.compile,
             notes=StudyNotes(sweep.storage, sweep.study._study_id),
         )
+
+    def _script_engine(self, program: Program) -> Engine:
+        sweep = self._sweep
+        name, study_id = sweep.study.study_name, sweep.study._study_id
+        folder = study_folder(default_folder(sweep.storage.url, "trials"), name, study_id)
+        metric = sweep.spec.metric.name
+        return ScriptEngine(Scripts(program, metric, name, study_id, folder, self._device))
 
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec
