@@ -8,6 +8,7 @@ then is anything written.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,15 +32,18 @@ from sweeps.engines.base import Tasks
 from sweeps.loading import importing
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
-from sweeps.tasks import load_factory
-from sweeps.tasks.task import Task
+from sweeps.tasks import HANDLE, load_factory
+from sweeps.tasks.task import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, Task
 
 TASKS_KEPT = 8
 
 
 @dataclass(frozen=True)
 class OpenSweep:
-    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments."""
+    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
+
+    `function`: the task's own, where it trains by itself and there are no tasks to build.
+    """
 
     spec: Spec
     tasks: Tasks
@@ -49,15 +53,20 @@ class OpenSweep:
     epochs: int
     batch_size: int
     created: bool
+    function: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True)
 class OpenTask:
-    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones."""
+    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones.
+
+    `function`: see `OpenSweep`.
+    """
 
     tasks: Tasks
     epochs: int
     batch_size: int
+    function: Callable[..., object] | None = None
 
 
 def open_task(spec: Spec) -> OpenTask:
@@ -67,6 +76,10 @@ def open_task(spec: Spec) -> OpenTask:
         UserError: the task or its model cannot be built, or does not fit the file.
     """
     tasks = task_source(spec)
+    if spec.own_loop:
+        epochs = spec.epochs or _largest(spec, "epochs") or DEFAULT_EPOCHS
+        batch_size = spec.batch_size or _largest(spec, "batch_size") or DEFAULT_BATCH_SIZE
+        return OpenTask(tasks, epochs, batch_size, load_factory(spec.task, spec.path.parent))
     task = _first_task(spec, tasks)
     _check_model(spec, task)
     return OpenTask(tasks, *_sizes(spec, task))
@@ -95,8 +108,11 @@ def task_source(spec: Spec) -> Tasks:
                 f"task '{spec.task}': its factory raised {type(error).__name__}: {error}"
             ) from error
         if not isinstance(task, Task):
-            kind = type(task).__name__
-            raise UserError(f"task '{spec.task}': its factory returned a {kind}, not a sweeps.Task")
+            raise UserError(
+                f"task '{spec.task}': its factory returned a {type(task).__name__}, not a "
+                f"sweeps.Task. A function that trains by itself has `{HANDLE}` as its first "
+                "parameter"
+            )
         return task
 
     return lambda arguments: build(json.dumps(arguments, sort_keys=True))
@@ -158,7 +174,16 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     sizes = (own.epochs, own.batch_size)
-    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, created=found is None)
+    return OpenSweep(
+        spec,
+        own.tasks,
+        storage,
+        study,
+        study_id,
+        *sizes,
+        created=found is None,
+        function=own.function,
+    )
 
 
 def _check_model(spec: Spec, task: Task) -> None:

@@ -57,8 +57,13 @@ def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[s
     return keys
 
 
-def read_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile | None:
-    """Return the typed keys, with every fault that pydantic finds put into words."""
+def read_keys(
+    data: Mapping[str, Any], path: Path, faults: Faults, *, own_loop: bool = False
+) -> SweepFile | None:
+    """Return the typed keys, with every fault that pydantic finds put into words.
+
+    `own_loop`: the task trains by itself, so its metric may have any name.
+    """
     own = {name: value for name, value in data.items() if name != "parameters"}
     if not own.get("name"):
         own["name"] = path.stem
@@ -69,7 +74,7 @@ def read_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile 
     _merge_cap(own, faults)
     own.setdefault("task", "missing")
     try:
-        return SweepFile.model_validate(own)
+        return SweepFile.model_validate(own, context={"own_loop": own_loop})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(detail, faults)

@@ -33,7 +33,7 @@ from sweeps.spec.models import AVERAGE_NAMES, SweepFile
 from sweeps.spec.momentum import check_cycled_space
 from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.stoppers import check_stopper
-from sweeps.spec.task import Arguments, check_task_args, read_arguments
+from sweeps.spec.task import Arguments, check_own_loop, check_task_args, read_arguments
 from sweeps.spec.yaml_lines import read_yaml
 
 _LARGEST_GRID = 1_000_000
@@ -43,7 +43,8 @@ class Spec(SweepFile):
     """A checked task file; `storage` and `tracking` are as given, with their passwords.
 
     `text` is the file's own with every password masked, to be shown and stored: it need not be YAML
-    any more. `named` are the names at the file's top level and in its `parameters`.
+    any more. `named` are the names at the file's top level and in its `parameters`. `own_loop`: the
+    task is a function that trains by itself.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Spec(SweepFile):
     named: frozenset[str] = Field(exclude=True)
     space: Space = Field(exclude=True)
     program: Program | None = Field(default=None, exclude=True)
+    own_loop: bool = Field(default=False, exclude=True)
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> Config | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
@@ -107,7 +109,10 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     )
     _import_from(path.parent, data.get("optimizer"))
     check_stopper(data.get("early_terminate"), faults)
-    keys = read_keys(data, path, faults)
+    own_loop = arguments is not None and arguments.own_loop
+    if own_loop:
+        check_own_loop(data, faults)
+    keys = read_keys(data, path, faults, own_loop=own_loop)
     space = _space(data, arguments, faults)
     known = data.get("enqueue")
     for index, entry in enumerate(known if isinstance(known, list) else ()):
@@ -123,6 +128,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
         text=mask_passwords(text),
         named=named,
         space=space,
+        own_loop=own_loop,
     )
 
 
