@@ -111,7 +111,7 @@ def forecast(spec: Spec, workers: int) -> Forecast:
     own, device = open_task(spec), resolve_device(spec.device)
     config, notes = _config(spec, own), list[str]()
     tried = _as_asked(spec, _try(spec, own, device, config, notes.append))
-    trials = _trials(spec)
+    trials = trials_of(spec)
     at_once = share_at_once(trials / workers, learns=learns(spec))
     ladder = tried.ladder.up_to(max(int(at_once), 1))
     first = first_epoch(spec.early_terminate, own.epochs, longest_warmup(spec.space))
@@ -215,7 +215,7 @@ def _config(spec: Spec, own: OpenTask) -> Config:
     return replace(config, epochs=own.epochs)
 
 
-def _trials(spec: Spec) -> int:
+def trials_of(spec: Spec) -> int:
     """Return how many trials there can be: a grid ends, and known ones stand beside it."""
     size = spec.space.size() if spec.method == "grid" else None
     known = len(spec.enqueue) + (spec.baseline is not None)

@@ -8,7 +8,7 @@ then is anything written.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
@@ -37,8 +37,8 @@ from sweeps.loading import importing
 from sweeps.scripts.finding import check_program
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
-from sweeps.tasks import load_factory
-from sweeps.tasks.task import Task
+from sweeps.tasks import HANDLE, load_factory
+from sweeps.tasks.task import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, Task
 
 TASKS_KEPT = 8
 
@@ -47,7 +47,8 @@ TASKS_KEPT = 8
 class OpenSweep:
     """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
 
-    A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`.
+    A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`. `function`: the
+    task's own, where it trains by itself and there are no tasks to build.
     """
 
     spec: Spec
@@ -58,6 +59,7 @@ class OpenSweep:
     epochs: int
     batch_size: int
     created: bool
+    function: Callable[..., object] | None = None
 
     @property
     def horizon(self) -> float:
@@ -67,11 +69,15 @@ class OpenSweep:
 
 @dataclass(frozen=True)
 class OpenTask:
-    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones."""
+    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones.
+
+    `function`: see `OpenSweep`.
+    """
 
     tasks: Tasks
     epochs: int
     batch_size: int
+    function: Callable[..., object] | None = None
 
 
 def open_task(spec: Spec) -> OpenTask:
@@ -87,6 +93,10 @@ def open_task(spec: Spec) -> OpenTask:
         check_program(spec.program, str(spec.path))
         return OpenTask(_no_task, 0, 0)
     tasks = task_source(spec)
+    if spec.own_loop:
+        epochs = spec.epochs or _largest(spec, "epochs") or DEFAULT_EPOCHS
+        batch_size = spec.batch_size or _largest(spec, "batch_size") or DEFAULT_BATCH_SIZE
+        return OpenTask(tasks, epochs, batch_size, load_factory(spec.task, spec.path.parent))
     task = _first_task(spec, tasks)
     _check_model(spec, task)
     return OpenTask(tasks, *_sizes(spec, task))
@@ -119,8 +129,11 @@ def task_source(spec: Spec) -> Tasks:
                 f"task '{spec.task}': its factory raised {type(error).__name__}: {error}"
             ) from error
         if not isinstance(task, Task):
-            kind = type(task).__name__
-            raise UserError(f"task '{spec.task}': its factory returned a {kind}, not a sweeps.Task")
+            raise UserError(
+                f"task '{spec.task}': its factory returned a {type(task).__name__}, not a "
+                f"sweeps.Task. A function that trains by itself has `{HANDLE}` as its first "
+                "parameter"
+            )
         return task
 
     return lambda arguments: build(json.dumps(arguments, sort_keys=True))
@@ -182,7 +195,16 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     sizes = (own.epochs, own.batch_size)
-    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, created=found is None)
+    return OpenSweep(
+        spec,
+        own.tasks,
+        storage,
+        study,
+        study_id,
+        *sizes,
+        created=found is None,
+        function=own.function,
+    )
 
 
 def _check_model(spec: Spec, task: Task) -> None:

@@ -22,19 +22,21 @@ from sweeps.control import Interrupted, Interruptible, ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
+from sweeps.engines.function import FunctionEngine
 from sweeps.engines.lanes.engine import LanesEngine
+from sweeps.engines.script.engine import ScriptEngine, Scripts
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
-from sweeps.keeping import DEFAULT_KEEPING, Keeping
+from sweeps.keeping import DEFAULT_KEEPING, Keeping, trials_folder
 from sweeps.launch import OpenSweep
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
 from sweeps.numbers import Gauge
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.resuming import make_resuming
+from sweeps.resuming import make_resuming, own_folder
 from sweeps.sampling import refills
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from sweeps.config import AnyConfig
     from sweeps.engines.base import Engine
+    from sweeps.scripts.program import Program
     from sweeps.space import Space
     from sweeps.spec import Spec
 
@@ -74,6 +77,8 @@ class Worker:
         self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
+        if sweep.spec.program is not None:
+            self._lanes = sweep.spec.program.trials_per_device
         self._member = Member(
             sweep,
             device=self._device,
@@ -154,7 +159,14 @@ class Worker:
 
     def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        if spec.program is not None:
+            return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
+        if sweep.function is not None:
+            folder, feed = trials_folder(*own_folder(sweep, self._keeping)), self._feed
+            return FunctionEngine(
+                sweep.function, self._device, objective, folder, lambda: feed.leaving
+            )
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
@@ -166,6 +178,13 @@ class Worker:
             compiling=spec.compile,
             notes=StudyNotes(sweep.storage, sweep.study._study_id),
         )
+
+    def _script_engine(self, program: Program) -> Engine:
+        sweep = self._sweep
+        name, study_id = sweep.study.study_name, sweep.study._study_id
+        folder = trials_folder(*own_folder(sweep, self._keeping))
+        metric = sweep.spec.metric.name
+        return ScriptEngine(Scripts(program, metric, name, study_id, folder, self._device))
 
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec

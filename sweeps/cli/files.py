@@ -198,6 +198,8 @@ def _print_space(spec: Spec, size: int | None) -> None:
     fixed = [knob for knob in spec.space.knobs if not knob.searched]
     rows += [(knob.label, knob.distribution.describe(), knob.source) for knob in searched]
     rows += [(knob.label, f"= {knob.distribution.describe()}", knob.source) for knob in fixed]
+    if spec.own_loop:
+        click.echo(f"Task {spec.task}: {render.OWN_LOOP} (no lanes)")
     screen = render.console()
     screen.print(render.table(["knob", "searched in (or = fixed)", "from"], rows))
     points = "continuous, so any number of" if size is None else f"{size:,}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from studies import Worker
     from studies.rows import TrialRow
 
+OWN_LOOP = "its function trains by itself: one call a trial, one at a time in each worker"
+"""Said of a task whose function takes a `trial`."""
 BARS = "▁▂▃▄▅▆▇█"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 from studies.errors import UserError
@@ -28,10 +30,11 @@ def check_program(program: Program, file: str) -> None:
             f"{folder / program.program}. {_remedy(program)}"
         )
     word = first_word(program)
-    found = shutil.which(str(folder / word) if "/" in word else word)
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    found = shutil.which(str(folder / word) if "/" in word else word, path=path)
     if word and found is None:
         raise UserError(
-            f"{file}: the command starts with '{word}', which is not on the PATH of this machine. "
+            f"{file}: the command starts with '{word}', which is not on the PATH here. "
             "Install it, activate its environment, or name another one in `command`"
         )
 

@@ -56,21 +56,31 @@ def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[s
     return keys
 
 
-def read_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile | None:
-    """Return the typed keys, with every fault that pydantic finds put into words."""
+def read_keys(
+    data: Mapping[str, Any], path: Path, faults: Faults, *, own_loop: bool = False
+) -> SweepFile | None:
+    """Return the typed keys, with every fault that pydantic finds put into words.
+
+    `own_loop`: the task trains by itself, so its metric may have any name.
+    """
     own = {name: value for name, value in data.items() if name != "parameters"}
     if not own.get("name"):
         own["name"] = path.stem
     refuse_objectives(own, faults)
     merge_cap(own, faults)
     own.setdefault("task", "missing")
-    return validated(SweepFile, own, faults)
+    return validated(SweepFile, own, faults, own_loop=own_loop)
 
 
-def validated(model: type[Keys], own: Mapping[str, Any], faults: Faults) -> Keys | None:
-    """Return the keys as the model has them, None with every fault noted where they do not fit."""
+def validated(
+    model: type[Keys], own: Mapping[str, Any], faults: Faults, *, own_loop: bool
+) -> Keys | None:
+    """Return the keys as the model has them, None with every fault noted where they do not fit.
+
+    `own_loop`: the metric may have any name.
+    """
     try:
-        return model.model_validate(own)
+        return model.model_validate(own, context={"own_loop": own_loop})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(detail, faults)

@@ -38,7 +38,7 @@ from sweeps.spec.names import check_clashes, check_names, meant
 from sweeps.spec.program_keys import OWN_KEYS, read_program_keys, sift
 from sweeps.spec.program_space import check_script_entry, known_script_config, read_script_space
 from sweeps.spec.stoppers import check_stopper
-from sweeps.spec.task import Arguments, check_task_args, read_arguments
+from sweeps.spec.task import Arguments, check_own_loop, check_task_args, read_arguments
 from sweeps.spec.yaml_1_1 import read_yaml_1_1
 from sweeps.spec.yaml_lines import Path as Place
 from sweeps.spec.yaml_lines import read_yaml
@@ -50,9 +50,10 @@ class Spec(SweepFile):
     """A checked sweep file; `storage` and `tracking` are as given, with their passwords.
 
     `text` is the file's own with every password masked, to be shown and stored: it need not be YAML
-    any more. `named` are the names at the file's top level and in its `parameters`. `program` is
-    the script of a program file, whose keys of task files are at their defaults and mean nothing;
-    `passed_over` are the names in it that mean nothing here.
+    any more. `named` are the names at the file's top level and in its `parameters`. `own_loop`: the
+    task is a function that trains by itself. `program` is the script of a program file, whose keys
+    of task files are at their defaults and mean nothing; `passed_over` are the names in it that
+    mean nothing here.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Spec(SweepFile):
     space: Space = Field(exclude=True)
     program: Program | None = Field(default=None, exclude=True)
     passed_over: tuple[str, ...] = Field(default=(), exclude=True)
+    own_loop: bool = Field(default=False, exclude=True)
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> AnyConfig | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
@@ -136,7 +138,10 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     )
     _import_from(path.parent, data.get("optimizer"))
     check_stopper(data.get("early_terminate"), faults)
-    keys = read_keys(data, path, faults)
+    own_loop = arguments is not None and arguments.own_loop
+    if own_loop:
+        check_own_loop(data, faults)
+    keys = read_keys(data, path, faults, own_loop=own_loop)
     space = _space(data, arguments, faults)
     known = data.get("enqueue")
     for index, entry in enumerate(known if isinstance(known, list) else ()):
@@ -144,7 +149,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     check_known(data.get("baseline"), ("baseline",), space, arguments, faults)
     if keys is None or faults.found:
         raise SpecError(str(path), faults.found)
-    return _spec(keys, path, text, named=named, space=space)
+    return _spec(keys, path, text, named=named, space=space, own_loop=own_loop)
 
 
 def _load_program(path: Path, text: str, overrides: Mapping[str, Any]) -> Spec:

@@ -179,7 +179,7 @@ def read_program_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> Pr
         _check_stopper({"type": stop}, faults)
     for place, text in _together(own):
         faults.add(place, text)
-    return validated(ProgramFile, own, faults)
+    return validated(ProgramFile, own, faults, own_loop=True)
 
 
 def _as_wandb(stop: Mapping[str, Any]) -> Mapping[str, Any]:
