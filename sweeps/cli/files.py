@@ -213,7 +213,8 @@ def _draw(spec: Spec, png: Path | None, *, in_terminal: bool) -> None:
     points = preview.draw(spec.space, seed=spec.seed)
     samples = preview.samples_of(spec.space, points)
     sizes = {"epochs": spec.epochs or 1, "batch_size": spec.batch_size or 1}
-    configs = [spec.space.config(point, **sizes) for point in points]
+    trained = points if spec.program is None else []  # a script has no schedule
+    configs = [spec.space.config(point, **sizes) for point in trained]
     if in_terminal:
         _draw_here(samples, configs)
     if png is not None:
@@ -245,5 +246,7 @@ def _draw_here(samples: list[Samples], configs: list[Config]) -> None:
             knobs = "  ".join(f"{name}={render.number(value)}" for name, value in shown)
             line = render.sparkline(preview.schedule_curve(config), width=50, low=0.0)
             curves.append((schedule, line, knobs))
+    if not curves:
+        return
     title = "Factor on the learning rate over a training"
     screen.print(render.table(["schedule", "", "knobs"], curves, title))

@@ -165,7 +165,10 @@ def read_program_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> Pr
         faults.add((), f"{text}, as metric: {{name: val_loss, goal: minimize}}")
         own["metric"] = {"name": "missing"}
     refuse_objectives(own, faults)
-    own.setdefault("metric", {"name": "missing"})
+    metric = own.setdefault("metric", {"name": "missing"})
+    if isinstance(metric, Mapping) and "name" not in metric:
+        faults.add(("metric",), "metric.name is missing: what the script reports, such as val_loss")
+        own["metric"] = {**metric, "name": "missing"}
     if own.get("method") == "custom":
         text = "method: custom is a search of W&B's own servers or of your code"
         faults.add(("method",), f"{text}; give tpe, bayes, random, grid, cmaes or qmc")
@@ -213,6 +216,6 @@ def _together(own: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
         elif name == "program" and "program" not in own:
             yield place, f"{dotted(place)} is ${{program}}, and there is no program; give one"
     file, at_once = own.get("metrics_file"), own.get("trials_per_device", 1)
-    if isinstance(file, str) and "{trial}" not in file and at_once != 1:
+    if isinstance(file, str) and "{trial}" not in file and is_int(at_once) and at_once > 1:
         text = "metrics_file: trials that run at once would write into one file"
         yield ("metrics_file",), f"{text}; put {{trial}} into its name, or drop trials_per_device"

@@ -165,10 +165,6 @@ device: gpu
             "3: seed is 'x'; give a whole number from 0 to 2147483647",
         ],
     ),
-    "a program file": (
-        "program: train.py\nproject: mine\nparameters: {lr: {min: 0.1, max: 0.2}}\n",
-        ["1: program: sweeps of scripts are not there yet in this version; give a task"],
-    ),
     "a syntax error": (
         "task: digits-mlp\nparameters: {lr: [1\n",
         [
