@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
@@ -51,10 +52,10 @@ class Order:
     def go_on(self, study: str) -> str:
         """The commands that let the sweep train again where nobody does now."""
         if self.control == "pause":
-            return f"sweeps resume {study}"
+            return f"sweeps resume {quote(study)}"
         if self.control == "run":
-            return f"sweeps run FILE, or sweeps worker --study {study}"
-        return f"sweeps run FILE, or sweeps resume {study} and then sweeps worker --study {study}"
+            return f"sweeps run FILE, or sweeps worker --study {quote(study)}"
+        return f"sweeps run FILE, or sweeps resume {quote(study)} and then sweeps worker --study {quote(study)}"
 
 
 def lock_study(connection: Connection, study_id: int) -> str:

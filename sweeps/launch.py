@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -269,7 +270,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         if any(study.name == name for study in queries.studies(storage)):
             raise UserError(
                 f"study '{name}' exists already and was not made by a sweep file. "
-                f"Run this file under another name: --name {name}-2"
+                f"Run this file under another name: --name {quote(f'{name}-2')}"
             )
         return
     changes = differences(found.record.spec["meaning"], spec.meaning())
@@ -277,7 +278,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(
             f"{spec.path}: study '{name}' exists with other settings, and its trials would "
-            f"not compare:{listed}\nRun this file under another name: --name {name}-2"
+            f"not compare:{listed}\nRun this file under another name: --name {quote(f'{name}-2')}"
         )
 
 

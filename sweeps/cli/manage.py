@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -110,7 +111,7 @@ def retry(study: str, trials: tuple[int, ...], failed: bool, storage: str, as_js
 
 def _say_next(study: str, trial: int, waits: str | None) -> None:
     reason = f"It waits still: {waits}." if waits else "The live sweep takes it up next."
-    click.echo(f"{reason} See it: sweeps show {study} {trial}")
+    click.echo(f"{reason} See it: sweeps show {quote(study)} {trial}")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,7 +106,7 @@ def best(study: str, storage: str, as_json: bool) -> None:
         row = best_row(store, study)
         if row is None:
             raise UserError(
-                f"study '{study}' has no complete trial yet. See `sweeps status {study}`"
+                f"study '{study}' has no complete trial yet. See `sweeps status {quote(study)}`"
             )
         if as_json:
             render.echo_json(best_json(store, study))

@@ -79,14 +79,15 @@ def tags(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> dict[st
 def note(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> str:
     """Return the run's description: one line, then the best trials as a Markdown table."""
     ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(status.outcomes.items()))
+    metric = _short(status.metric)
     lines = [
-        f"**{sweep.name}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
-        f"{status.direction} {status.metric}.",
+        f"**{_short(sweep.name)}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
+        f"{status.direction} {metric}.",
         "",
     ]
     top = [row for row in rows if row.outcome == "complete"][:_TOP]
     if top:
-        lines += [f"| trial | {status.metric} | configuration |", "| ---: | ---: | :--- |"]
+        lines += [f"| trial | {metric} | configuration |", "| ---: | ---: | :--- |"]
     for row in top:
         values = ", ".join(f"{_short(name)} {_short(value)}" for name, value in flat(row).items())
         lines.append(f"| {row.number} | {_short(row.value)} | {values} |")

@@ -118,7 +118,13 @@ def flat(trial: TrialRow) -> dict[str, Any]:
 
 def params(trial: TrialRow) -> dict[str, str]:
     """Return the effective values as MLflow stores them: text, cut with a mark where too long."""
-    return {key(name): cut(str(value), _PARAM_LIMIT) for name, value in flat(trial).items()}
+    found: dict[str, str] = {}
+    for name, value in flat(trial).items():
+        taken = key(name)
+        while taken in found:  # two names that differ in what MLflow does not take
+            taken = f"{taken[: _KEY_LIMIT - 1]}_"
+        found[taken] = cut(str(value), _PARAM_LIMIT)
+    return found
 
 
 def points(trial: TrialRow, curves: Curves) -> list[Point]:
