@@ -51,11 +51,12 @@ class Order:
 
     def go_on(self, study: str) -> str:
         """The commands that let the sweep train again where nobody does now."""
+        study = quote(study)
         if self.control == "pause":
-            return f"sweeps resume {quote(study)}"
+            return f"sweeps resume {study}"
         if self.control == "run":
-            return f"sweeps run FILE, or sweeps worker --study {quote(study)}"
-        return f"sweeps run FILE, or sweeps resume {quote(study)} and then sweeps worker --study {quote(study)}"
+            return f"sweeps run FILE, or sweeps worker --study {study}"
+        return f"sweeps run FILE, or sweeps resume {study} and then sweeps worker --study {study}"
 
 
 def lock_study(connection: Connection, study_id: int) -> str:

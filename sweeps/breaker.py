@@ -79,7 +79,7 @@ class Breaker:
         numbers = ", ".join(map(str, sorted(failed)))
         return (
             f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0].reason}. These "
-            f"were trials {numbers}; `sweeps show {quote(self._name)} {failed[0]}` prints a traceback. "
-            "Mend it, then go on: sweeps run FILE. Failed trials hold no place of budget.trials, "
-            "only of budget.failures"
+            f"were trials {numbers}; `sweeps show {quote(self._name)} {failed[0]}` prints a "
+            "traceback. Mend it, then go on: sweeps run FILE. Failed trials hold no place of "
+            "budget.trials, only of budget.failures"
         )

@@ -8,12 +8,11 @@ then is anything written.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from shlex import quote
-from typing import Any
 
 import optuna
 
@@ -21,7 +20,6 @@ from optimizers.names import closest
 from studies import (
     NoStudiesError,
     StudyStorage,
-    SweeplaneError,
     SweepRecord,
     UserError,
     check_storage,
@@ -35,7 +33,7 @@ from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
-from sweeps.scripts.finding import check_program
+from sweeps.scripts.finding import check_program, no_task
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
 from sweeps.tasks import HANDLE, load_factory
@@ -92,7 +90,7 @@ def open_task(spec: Spec) -> OpenTask:
     """
     if spec.program is not None:
         check_program(spec.program, str(spec.path))
-        return OpenTask(_no_task, 0, 0)
+        return OpenTask(no_task, 0, 0)
     tasks = task_source(spec)
     if spec.own_loop:
         epochs = spec.epochs or _largest(spec, "epochs") or DEFAULT_EPOCHS
@@ -101,10 +99,6 @@ def open_task(spec: Spec) -> OpenTask:
     task = _first_task(spec, tasks)
     _check_model(spec, task)
     return OpenTask(tasks, *_sizes(spec, task))
-
-
-def _no_task(_: Mapping[str, Any]) -> Task:
-    raise SweeplaneError("a trial of a script asked for a task, and there is none")
 
 
 def task_source(spec: Spec) -> Tasks:

@@ -121,7 +121,8 @@ def cancel(study: str, trials: tuple[int, ...], wait: bool, storage: str, as_jso
     if ended:
         click.echo(
             f"Cancelled for good: {numbers_of(ended)}. A worker that trains one turns to another "
-            f"with its next heartbeat. To train it after all: sweeps retry {quote(study)} {ended[0]}"
+            f"with its next heartbeat. To train it after all: sweeps retry {quote(study)} "
+            f"{ended[0]}"
         )
 
 

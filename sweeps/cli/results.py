@@ -46,14 +46,7 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
     row = found.row
-    ended = filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))
-    click.echo(printable(", ".join(ended)))
-    if row.retry_of is not None:
-        click.echo(f"a retry of trial {row.retry_of}")
-    click.echo(
-        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} {_units(row)} in "
-        f"{render.duration(row.seconds)}; value {render.number(row.value)}"
-    )
+    _print_outcome(study, row)
     for attempt in trained:
         click.echo(f"trained by {_trained_by(attempt)}")
     if recorded := render.recorded(row):
@@ -65,13 +58,20 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         for name, curve in sorted(found.curves.items())
     ]
     screen.print(render.table(["curve", "", "first>", "last>"], lines))
-    if "traceback" in found.user_attrs:
-        for line in found.user_attrs["traceback"].splitlines():
-            click.echo(printable(line.expandtabs()))
+    for line in found.user_attrs.get("traceback", "").splitlines():
+        click.echo(printable(line.expandtabs()))
 
 
-def _units(row: TrialRow) -> str:
-    return "reports" if "params" in (row.config or {}) else "epochs"
+def _print_outcome(study: str, row: TrialRow) -> None:
+    ended = filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))
+    click.echo(printable(", ".join(ended)))
+    if row.retry_of is not None:
+        click.echo(f"a retry of trial {row.retry_of}")
+    reported = "reports" if "params" in (row.config or {}) else "epochs"
+    click.echo(
+        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} {reported} in "
+        f"{render.duration(row.seconds)}; value {render.number(row.value)}"
+    )
 
 
 def _trained_by(attempt: Attempt) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from studies.errors import UserError
+from studies.errors import SweeplaneError, UserError
 from sweeps.scripts.macros import first_word
 from sweeps.scripts.program import Program
+
+if TYPE_CHECKING:
+    from sweeps.tasks.task import Task
 
 
 def check_program(program: Program, file: str) -> None:
@@ -37,6 +42,11 @@ def check_program(program: Program, file: str) -> None:
             f"{file}: the command starts with '{word}', which is not on the PATH here. "
             "Install it, activate its environment, or name another one in `command`"
         )
+
+
+def no_task(_: Mapping[str, Any]) -> Task:
+    """The `Tasks` of a sweep of scripts, which no trial asks for."""
+    raise SweeplaneError("a trial of a script asked for a task, and there is none")
 
 
 def _remedy(program: Program) -> str:

@@ -79,9 +79,9 @@ def tags(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> dict[st
 def note(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> str:
     """Return the run's description: one line, then the best trials as a Markdown table."""
     ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(status.outcomes.items()))
-    metric = _short(status.metric)
+    name, metric = _short(sweep.name), _short(status.metric)
     lines = [
-        f"**{_short(sweep.name)}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
+        f"**{name}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
         f"{status.direction} {metric}.",
         "",
     ]

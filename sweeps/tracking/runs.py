@@ -120,9 +120,10 @@ def params(trial: TrialRow) -> dict[str, str]:
     """Return the effective values as MLflow stores them: text, cut with a mark where too long."""
     found: dict[str, str] = {}
     for name, value in flat(trial).items():
-        taken = key(name)
+        taken, more = key(name), 1
         while taken in found:  # two names that differ in what MLflow does not take
-            taken = f"{taken[: _KEY_LIMIT - 1]}_"
+            more += 1
+            taken = f"{key(name)[: _KEY_LIMIT - 10]}_{more}"
         found[taken] = cut(str(value), _PARAM_LIMIT)
     return found
 
