@@ -18,13 +18,14 @@ In the order of reading:
     sampling/          what is tried next
     engines/ tasks/    training, and what is trained: engines/function.py calls functions that
                        train by themselves, handle.py is what they get, reports.py what they say
+    scripts/           a trial that is a run of any script; reporting.py: what the script calls
     tracking/          MLflow follows; mlflow_ui.py serves it
     forecast.py        what a sweep would take; numbers.py: what its workers do
     enqueue.py retry.py                what people put in; stored.py reads their sweep back
     summary.py export.py preview.py    what people take away; cli/ prints it
 
 `Task` is what a user's own factory returns, `TrialHandle` what a function that trains by itself
-takes.
+takes, `report` what a script calls.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sweeps.engines.handle import TrialHandle
+    from sweeps.reporting import report
     from sweeps.tasks.task import Task
 
-__all__ = ["Task", "TrialHandle"]
+__all__ = ["Task", "TrialHandle", "report"]
 
 
 def __getattr__(name: str) -> object:
@@ -43,6 +45,10 @@ def __getattr__(name: str) -> object:
         from sweeps.tasks.task import Task
 
         return Task
+    if name == "report":
+        from sweeps.reporting import report
+
+        return report
     if name == "TrialHandle":
         from sweeps.engines.handle import TrialHandle
 

@@ -24,6 +24,7 @@ from sweeps.device import resolve_device
 from sweeps.engines.base import Engine, Objective
 from sweeps.engines.function import FunctionEngine
 from sweeps.engines.lanes.engine import LanesEngine
+from sweeps.engines.script.engine import ScriptEngine, Scripts
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
@@ -41,8 +42,9 @@ from sweeps.sampling import refills
 if TYPE_CHECKING:
     import optuna
 
-    from sweeps.config import Config
+    from sweeps.config import AnyConfig
     from sweeps.engines.base import Engine
+    from sweeps.scripts.program import Program
     from sweeps.space import Space
     from sweeps.spec import Spec
 
@@ -75,6 +77,8 @@ class Worker:
         self._keeping, self._warn = keeping, warn
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
+        if sweep.spec.program is not None:
+            self._lanes = sweep.spec.program.trials_per_device
         self._member = Member(
             sweep,
             device=self._device,
@@ -155,6 +159,8 @@ class Worker:
 
     def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        if spec.program is not None:
+            return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if sweep.function is not None:
             folder, feed = trials_folder(*own_folder(sweep, self._keeping)), self._feed
@@ -173,12 +179,19 @@ class Worker:
             notes=StudyNotes(sweep.storage, sweep.study._study_id),
         )
 
+    def _script_engine(self, program: Program) -> Engine:
+        sweep = self._sweep
+        name, study_id = sweep.study.study_name, sweep.study._study_id
+        folder = trials_folder(*own_folder(sweep, self._keeping))
+        metric = sweep.spec.metric.name
+        return ScriptEngine(Scripts(program, metric, name, study_id, folder, self._device))
+
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec
         maximize = spec.metric.goal == "maximize"
         stopper = spec.early_terminate
-        min_epochs = first_epoch(stopper, sweep.epochs, longest_warmup(spec.space))
-        sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
+        min_epochs = first_epoch(stopper, sweep.horizon, longest_warmup(spec.space))
+        sweep.study.pruner = make_pruner(stopper, sweep.horizon, min_epochs)
         rules = FeedRules(
             metric=spec.metric.name,
             maximize=maximize,
@@ -217,9 +230,11 @@ def learns(spec: Spec) -> bool:
     return spec.method not in ("random", "qmc", "grid")
 
 
-def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
+def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> AnyConfig:
     sampled = sweep.spec.space.suggest(trial)
-    return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
+    sizes = {"epochs": sweep.epochs, "batch_size": sweep.batch_size}
+    config: AnyConfig = sweep.spec.space.config(sampled, **sizes)
+    return config
 
 
 def _points(sweep: OpenSweep) -> Points | None:
