@@ -99,11 +99,6 @@ class StudyFeed:
             self._draining = True
 
     @property
-    def leaving(self) -> bool:
-        """Whether running trials are to be handed back."""
-        return self._draining or self._paused
-
-    @property
     def idle(self) -> bool:
         """Whether every trial that is in training is lost."""
         return bool(self._held) and all(held.stop == LOST for held in self._held.values())
@@ -191,9 +186,6 @@ class StudyFeed:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         fence, held = self._holding.fence, self._held
-        for outcome in outcomes:
-            if outcome.ending is Ending.STOPPED and held[outcome.number].stop is None:
-                held[outcome.number].stop = DRAINED  # the engine leaves, and was not asked to
         back = [held[o.number].trial_id for o in outcomes if self._stopped(o, DRAINED)]
         if back:
             self._storage.hand_back(self._study._study_id, back, fence)
@@ -257,7 +249,7 @@ class StudyFeed:
         )
 
     def _reason_to_stop(self, seconds: float) -> str | None:
-        if self.leaving:
+        if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:

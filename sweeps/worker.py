@@ -163,10 +163,8 @@ class Worker:
             return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if sweep.function is not None:
-            folder, feed = trials_folder(*own_folder(sweep, self._keeping)), self._feed
-            return FunctionEngine(
-                sweep.function, self._device, objective, folder, lambda: feed.leaving
-            )
+            folder = trials_folder(*own_folder(sweep, self._keeping))
+            return FunctionEngine(sweep.function, self._device, objective, folder)
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(

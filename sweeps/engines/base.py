@@ -6,8 +6,7 @@
     feed.finish(outcomes)            how each trial ended
 
 An engine that was told to stop a trial ends it with `STOPPED`, unless it was the last epoch: then
-the trial is trained. The feed knows why it said so (pruned, out of time, draining). A trial that
-the engine stops without being told to is handed back.
+the trial is trained. The feed knows why it said so (pruned, out of time, draining).
 
 A point offers the trial's `State`, and the feed takes it when it is due. A trial that comes with
 one as its `start` goes on from there, in this process or another, and its curve is the same.

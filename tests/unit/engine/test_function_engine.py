@@ -32,13 +32,12 @@ def call(
     *,
     metric: str = LOSS,
     feed: ListFeed | None = None,
-    leaving: bool = False,
     **changes: object,
 ) -> ListFeed:
     """Train trial 0 by `function`, or the trials of `feed`; return the feed."""
     made = feed or ListFeed(Trial(0, config(**changes), (7,)))
     objective = Objective(metric, maximize=False)
-    engine = FunctionEngine(function, "cpu", objective, folder, lambda: leaving)
+    engine = FunctionEngine(function, "cpu", objective, folder)
     engine.run(lambda _: pytest.fail("a function needs no task"), made)
     return made
 
@@ -339,11 +338,15 @@ def test_a_stop_at_the_last_epoch_comes_too_late(tmp_path: Path) -> None:
     assert feed.outcomes[0].test == {"test/accuracy": 1.0}
 
 
+def leaving() -> ListFeed:
+    return ListFeed(Trial(0, config(), (7,)), leaving=True)
+
+
 def test_while_the_worker_leaves_any_report_says_stop(tmp_path: Path) -> None:
     def function(trial: TrialHandle) -> None:
         assert trial.report(train_loss=1.0)
 
-    feed = call(function, tmp_path, leaving=True)
+    feed = call(function, tmp_path, feed=leaving())
     assert [outcome.ending for outcome in feed.outcomes] == [Ending.STOPPED]
 
 
@@ -353,10 +356,22 @@ def test_an_error_while_the_worker_leaves_is_no_failure(tmp_path: Path) -> None:
     def function(_: TrialHandle) -> None:
         raise SystemExit
 
-    feed = call(function, tmp_path, leaving=True)
+    feed = call(function, tmp_path, feed=leaving())
     assert [outcome.ending for outcome in feed.outcomes] == [Ending.STOPPED]
-    ended = call(reporting(1.0, returns=0.5), tmp_path, leaving=True)
+    ended = call(reporting(1.0, returns=0.5), tmp_path, feed=leaving())
     assert ended.outcomes[0].ending is Ending.TRAINED
+
+
+def test_an_error_of_a_trial_that_was_told_to_stop_is_no_failure(tmp_path: Path) -> None:
+    """It may leave a loop within a loop so."""
+
+    def function(trial: TrialHandle) -> None:
+        if trial.report({LOSS: 1.0}):
+            raise StopIteration
+
+    feed = call(function, tmp_path, feed=ListFeed(Trial(0, config(), (7,)), stop_at=1))
+    assert [outcome.ending for outcome in feed.outcomes] == [Ending.STOPPED]
+    assert feed.outcomes[0].error is None
 
 
 class Broken(ListFeed):
