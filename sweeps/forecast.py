@@ -103,6 +103,7 @@ def forecast(spec: Spec, workers: int) -> Forecast:
     Raises:
         UserError: the task cannot be built, or its trial cannot be trained.
     """
+    _refuse_script(spec)
     own, device = open_task(spec), resolve_device(spec.device)
     config, notes = _config(spec, own), list[str]()
     tried = _as_asked(spec, _try(spec, own, device, config, notes.append))
@@ -134,6 +135,14 @@ def forecast(spec: Spec, workers: int) -> Forecast:
         apart=tuple(name for name in spec.space.optimizers if name not in RULES),
         notes=tuple(note for note in notes if not tried.reason or tried.reason not in note),
     )
+
+
+def _refuse_script(spec: Spec) -> None:
+    if spec.program is not None:
+        raise UserError(
+            f"{spec.path}: nothing but the script knows how long a trial of it takes. Run one: "
+            "set run_cap: 1, and see `sweeps show STUDY 0`"
+        )
 
 
 def _try(
@@ -172,7 +181,7 @@ def least_epochs(rule: EarlyTerminate, epochs: int, first: int) -> float | None:
 def _rungs(rule: EarlyTerminate, epochs: int, first: int) -> list[int]:
     """Return the epochs, before the last, at which trials are compared."""
     if rule.min_iter is not None or rule.max_iter is not None:
-        return [band + 1 for band in bands(rule, epochs) if band + 1 < epochs]
+        return [band for band in bands(rule, epochs) if band < epochs]
     found, rung = [], first
     while rung < epochs:
         found.append(rung)

@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
+from shlex import quote
 
 import optuna
 
@@ -27,9 +29,11 @@ from studies import (
     queries,
     set_spec,
 )
+from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
+from sweeps.scripts.finding import check_program, no_task
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
 from sweeps.tasks import HANDLE, load_factory
@@ -42,7 +46,8 @@ TASKS_KEPT = 8
 class OpenSweep:
     """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
 
-    `function`: the task's own, where it trains by itself and there are no tasks to build.
+    A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`. `function`: the
+    task's own, where it trains by itself and there are no tasks to build.
     """
 
     spec: Spec
@@ -54,6 +59,11 @@ class OpenSweep:
     batch_size: int
     created: bool
     function: Callable[..., object] | None = None
+
+    @property
+    def horizon(self) -> float:
+        """How many epochs, or reports of a script, a trial has at most."""
+        return self.epochs if self.spec.program is None else inf
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,15 @@ class OpenTask:
 def open_task(spec: Spec) -> OpenTask:
     """Build the task and a model, and check the sweep file against them; nothing is written.
 
+    Of a script it is only looked whether it is there.
+
     Raises:
-        UserError: the task or its model cannot be built, or does not fit the file.
+        UserError: the task or its model cannot be built, or does not fit the file; the script, or
+            what it is to be run with, is not there.
     """
+    if spec.program is not None:
+        check_program(spec.program, str(spec.path))
+        return OpenTask(no_task, 0, 0)
     tasks = task_source(spec)
     if spec.own_loop:
         epochs = spec.epochs or _largest(spec, "epochs") or DEFAULT_EPOCHS
@@ -216,7 +232,9 @@ def _sizes(spec: Spec, task: Task) -> tuple[int, int]:
         spec.baseline_config(epochs=epochs, batch_size=default),
         *spec.enqueue_configs(epochs=epochs, batch_size=default),
     ]
-    asked = [batch_size or default] + [config.batch_size for config in known if config is not None]
+    asked = [batch_size or default] + [
+        each.batch_size for each in known if isinstance(each, Config)
+    ]
     other = [size for size in asked if size != own]
     if own is not None and other:
         raise UserError(
@@ -246,7 +264,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         if any(study.name == name for study in queries.studies(storage)):
             raise UserError(
                 f"study '{name}' exists already and was not made by a sweep file. "
-                f"Run this file under another name: --name {name}-2"
+                f"Run this file under another name: --name {quote(f'{name}-2')}"
             )
         return
     changes = differences(found.record.spec["meaning"], spec.meaning())
@@ -254,7 +272,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(
             f"{spec.path}: study '{name}' exists with other settings, and its trials would "
-            f"not compare:{listed}\nRun this file under another name: --name {name}-2"
+            f"not compare:{listed}\nRun this file under another name: --name {quote(f'{name}-2')}"
         )
 
 

@@ -42,7 +42,7 @@ from sweeps.sampling import refills
 if TYPE_CHECKING:
     import optuna
 
-    from sweeps.config import Config
+    from sweeps.config import AnyConfig
     from sweeps.engines.base import Engine
     from sweeps.scripts.program import Program
     from sweeps.space import Space
@@ -190,8 +190,8 @@ class Worker:
         sweep, spec = self._sweep, self._sweep.spec
         maximize = spec.metric.goal == "maximize"
         stopper = spec.early_terminate
-        min_epochs = first_epoch(stopper, sweep.epochs, longest_warmup(spec.space))
-        sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
+        min_epochs = first_epoch(stopper, sweep.horizon, longest_warmup(spec.space))
+        sweep.study.pruner = make_pruner(stopper, sweep.horizon, min_epochs)
         rules = FeedRules(
             metric=spec.metric.name,
             maximize=maximize,
@@ -230,9 +230,11 @@ def learns(spec: Spec) -> bool:
     return spec.method not in ("random", "qmc", "grid")
 
 
-def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
+def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> AnyConfig:
     sampled = sweep.spec.space.suggest(trial)
-    return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
+    sizes = {"epochs": sweep.epochs, "batch_size": sweep.batch_size}
+    config: AnyConfig = sweep.spec.space.config(sampled, **sizes)
+    return config
 
 
 def _points(sweep: OpenSweep) -> Points | None:
