@@ -45,7 +45,7 @@ def test_config_and_log(tmp_path: Path) -> None:
     assert feed.curve() == [0, 1e-05, 2e-05]
     assert feed.curve(name="step") == [0, 1, 2]
     assert feed.points[2].values.keys() == {"val_loss", "epoch", "inner.depth", "step"}
-    assert feed.outcomes[0].test == {"test": 0.5, "step": 3.0}
+    assert feed.outcomes[0].test == {"test": 0.5}
 
     assert json.loads((tmp_path / "config.json").read_text()) == PARAMS
     assert list((tmp_path / "trials/0/wandb").glob("offline-run-*-sweeps7t0"))
