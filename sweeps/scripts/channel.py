@@ -17,7 +17,7 @@ from typing import Any
 from sweeps.scripts.messages import LINE_BYTES, Message, RefusedError, from_client
 
 MOST_CONNECTIONS = 64
-"""Of one trial at once: its processes, of which few report."""
+"""Of one trial at once, whose processes they are; others wait until one of them is closed."""
 _LONGEST_PATH = 100  # bytes of a Unix socket's address, less a few
 
 
@@ -81,14 +81,10 @@ class Connection:
                 self._buffer = rest
                 self.waiting = from_client(line)
         except RefusedError as refused:
-            self.refuse(str(refused))
+            with suppress(OSError):
+                self._socket.send(json.dumps({"error": str(refused)}).encode() + b"\n")
+            self.close()
             raise
-
-    def refuse(self, why: str) -> None:
-        """Say why, and end it."""
-        with suppress(OSError):
-            self._socket.send(json.dumps({"error": why}).encode() + b"\n")
-        self.close()
 
 
 class Channel:
@@ -111,19 +107,21 @@ class Channel:
         """Return the descriptor to watch."""
         return self._socket.fileno()
 
+    @property
+    def full(self) -> bool:
+        """Whether new connections have to wait."""
+        self.connections = [each for each in self.connections if each.open]
+        return len(self.connections) >= MOST_CONNECTIONS
+
     def accept(self) -> None:
-        """Take new connections up; those that are too many are closed at once."""
-        while True:
+        """Take new connections up."""
+        while not self.full:
             try:
                 found, _ = self._socket.accept()
             except OSError:
                 return
             self.used = True
-            self.connections = [each for each in self.connections if each.open]
-            if len(self.connections) < MOST_CONNECTIONS:
-                self.connections.append(Connection(found))
-            else:
-                Connection(found).refuse(f"{MOST_CONNECTIONS} processes of this trial report")
+            self.connections.append(Connection(found))
 
     def read(self, readable: Callable[[Connection], bool]) -> list[str]:
         """Read from connections; return why some were closed."""

@@ -32,7 +32,7 @@ class Child:
         directory: Path,
         *,
         tidy: Path | None = None,
-        grace_seconds: float = GRACE_SECONDS,
+        grace_seconds: float,
     ) -> None:
         self.over = False
         self.code: int | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sweeps.engines.base import Ending, Feed, Outcome, Tasks, Trial
 from sweeps.engines.script.run import Run
 from sweeps.engines.tally import Tally
-from sweeps.scripts.child import Child
+from sweeps.scripts.child import GRACE_SECONDS, Child
 from sweeps.scripts.environment import Place, environment, write_parameters
 from sweeps.scripts.macros import args_json, argv, wants_args_file
 
@@ -30,7 +30,10 @@ POINTS_AT_ONCE = 64  # of one trial
 
 @dataclass(frozen=True)
 class Scripts:
-    """What the engine runs: `folder` has a folder for each trial of the study."""
+    """What the engine runs: `folder` has a folder for each trial of the study.
+
+    A script that is to end has `grace_seconds` from SIGTERM to SIGKILL.
+    """
 
     program: Program
     metric: str
@@ -38,6 +41,7 @@ class Scripts:
     study_id: int
     folder: Path
     device: str
+    grace_seconds: float = GRACE_SECONDS
 
 
 class ScriptEngine:
@@ -94,7 +98,8 @@ class ScriptEngine:
             if wants_args_file(program, around):
                 args_file.write_text(args_json(params))
             words = argv(program, params, around, args_file)
-            return Child(words, around, program.directory.absolute(), tidy=address)
+            own_folder, grace = program.directory.absolute(), scripts.grace_seconds
+            return Child(words, around, own_folder, tidy=address, grace_seconds=grace)
 
         return Run(trial, scripts.metric, folder, start, metrics_file)
 

@@ -86,11 +86,12 @@ class Run:
         """Return the descriptors to wait for; fewer while much waits for the feed."""
         if self._child.over:
             return []
-        always = [self._child.status, self._child.stderr, self._channel.fileno()]
+        always = [self._child.status, self._child.stderr]
         if self._reports.full:
             return always
-        free = [each for each in self._channel.connections if each.open and each.waiting is None]
-        return [*always, self._child.stdout, *(each.fileno() for each in free)]
+        new = [] if self._channel.full else [self._channel]
+        free = [each for each in self._channel.connections if each.waiting is None]
+        return [*always, self._child.stdout, *(each.fileno() for each in (*new, *free))]
 
     def read(self, ready: set[int]) -> None:
         """Read what has come; a script that has ended is read to its end."""
@@ -165,7 +166,8 @@ class Run:
         if error is not None:
             lines = "\n".join(self._last_lines(_LAST_LINES))
             return end(Ending.FAILED, error=error, traceback=lines or None)
-        return end(Ending.TRAINED, test=self._reports.beside)
+        late = {name: value for name, value in self._reports.beside.items() if name != "step"}
+        return end(Ending.TRAINED, test=late)
 
     def _why_failed(self) -> str | None:
         if self._child.failed is not None:

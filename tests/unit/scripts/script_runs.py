@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,9 +65,10 @@ def program(folder: Path, script: str, **more: Any) -> Program:
     return Program(more.pop("command", DEFAULT_COMMAND), "train.py", folder, **more)
 
 
-def run(given: Program, feed: Remembering, metric: str = "val_loss", device: str = "cpu") -> None:
+def run(given: Program, feed: Remembering, metric: str = "val_loss", **more: Any) -> None:
     """Run the feed's trials until there is none."""
-    scripts = Scripts(given, metric, "a study", 7, given.folder / "trials", device)
+    more = {"device": "cpu", **more}
+    scripts = Scripts(given, metric, "a study", 7, given.folder / "trials", **more)
     ScriptEngine(scripts).run(lambda _: None, feed)
 
 
@@ -81,21 +81,21 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
-def wait_for(file: Path, seconds: float = 20.0) -> str:
-    """Return the text of a file once there is some."""
+def until(so: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something is so."""
     end = time.monotonic() + seconds
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < end, f"{file} did not come"
+    while not so():
+        assert time.monotonic() < end, "it did not come so far"
         time.sleep(0.01)
+
+
+def wait_for(file: Path) -> str:
+    """Return the text of a file once there is some."""
+    until(lambda: file.exists() and bool(file.read_text()))
     return file.read_text()
 
 
-def gone(process: int, seconds: float = 10.0) -> bool:
+def gone(process: int) -> bool:
     """Return whether a process ends in time."""
-    end = time.monotonic() + seconds
-    while alive(process) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not alive(process)
-
-
-HAS_PROC = os.path.isdir("/proc/self")
+    until(lambda: not alive(process))
+    return True
