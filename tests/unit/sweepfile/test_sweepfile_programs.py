@@ -13,7 +13,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeps.config import Config, ScriptConfig, read_config
-from sweeps.scripts.program import DEFAULT_COMMAND, Program
+from sweeps.scripts.program import DEFAULT_COMMAND, EXIT_CODE, Program
 from sweeps.spec import Spec, differences, load_spec
 from sweeps.spec.models import EarlyTerminate
 from sweeps.spec.yaml_1_1 import read_yaml_1_1
@@ -134,6 +134,19 @@ def test_keys_of_our_own(load: Load, tmp_path: Path) -> None:
     assert spec.program.directory == tmp_path / "../code"
     assert (spec.workers, spec.device, spec.seed, spec.budget.time) == (3, "cuda:1", 7, 7200)
     assert spec.early_terminate == EarlyTerminate(type="asha", min_epochs=2)
+
+
+@pytest.mark.parametrize("method", ["random", "grid", "qmc"])
+def test_a_sweep_that_tries_everything_needs_no_metric(load: Load, method: str) -> None:
+    spec = load(f"program: a.py\nmethod: {method}\nparameters: {{a: {{values: [1, 2]}}}}\n")
+    assert (spec.metric.name, spec.metric.goal) == (EXIT_CODE, "minimize")
+
+
+def test_a_module_is_no_file(load: Load) -> None:
+    head = SMALL.replace("train.py", "pkg.train")
+    assert load(SMALL).program.runs_file
+    assert not load(head + "command: [python, -m, '${program}', '${args}']\n").program.runs_file
+    assert not load(head + "command: [python, other.py, '${args}']\n").program.runs_file
 
 
 def test_max_iter_comes_before_min_iter_as_wandb_has_it(load: Load) -> None:
