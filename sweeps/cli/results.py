@@ -41,7 +41,7 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         trained = attempts(store, study, trial).get(trial, [])
     if as_json:
         code = [render.plain(asdict(attempt)) for attempt in trained]
-        more = {"seed": found.row.seed, "traceback": found.user_attrs.get("traceback")}
+        more = {name: found.user_attrs.get(name) for name in ("seed", "traceback", "folder")}
         curves = dict(found.curves)
         render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
@@ -49,6 +49,8 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
     _print_outcome(study, row)
     for attempt in trained:
         click.echo(f"trained by {_trained_by(attempt)}")
+    if folder := found.user_attrs.get("folder"):
+        click.echo(printable(f"stdout.log and stderr.log are in {folder}"))
     if recorded := render.recorded(row):
         click.echo(recorded)
     screen = render.console()

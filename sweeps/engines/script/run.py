@@ -167,7 +167,8 @@ class Run:
         if error is not None:
             lines = "\n".join(self._last_lines(_LAST_LINES))
             return end(Ending.FAILED, error=error, traceback=lines or None)
-        return end(Ending.TRAINED, test=self._reports.beside)
+        late = {name: value for name, value in self._reports.beside.items() if name != "step"}
+        return end(Ending.TRAINED, test=late)
 
     def _why_failed(self) -> str | None:
         if self._child.failed is not None:
