@@ -196,12 +196,13 @@ def _needs_metric(own: Mapping[str, Any]) -> str | None:
 
 
 def _as_wandb(stop: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return W&B's hyperband with W&B's defaults: strict, and max_iter before min_iter."""
-    if stop.get("type") != "hyperband":
-        return stop
-    both = {"min_iter", "max_iter", "s"} <= stop.keys()
-    kept = {name: each for name, each in stop.items() if not (both and name == "min_iter")}
-    return {"strict": True, **kept}
+    """Return W&B's hyperband as W&B reads it: max_iter and s come before min_iter.
+
+    `strict` is off where it is absent, as W&B's documentation has it; the schema of its package
+    sweeps 0.3.0 says otherwise.
+    """
+    both = stop.get("type") == "hyperband" and {"min_iter", "max_iter", "s"} <= stop.keys()
+    return {name: each for name, each in stop.items() if not (both and name == "min_iter")}
 
 
 def _check_stopper(stop: Mapping[str, Any], faults: Faults) -> None:
