@@ -120,8 +120,8 @@ enqueue: [{a: {b: 1}}, 3]
     "a program without parameters": (
         "program: train.py\n",
         [
-            "1: metric is missing: what the script reports, and whether to minimize or maximize"
-            " it, as metric: {name: val_loss, goal: minimize}",
+            "1: metric is missing, which method tpe needs: what the script reports. metric:"
+            " {name: val_loss, goal: minimize}",
             "1: parameters is missing: what the script takes, and what each may be",
         ],
     ),
