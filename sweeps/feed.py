@@ -11,7 +11,7 @@ A non-finite objective never reaches a pruner. A diverged trial is PRUNED with t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,7 +168,7 @@ class StudyFeed:
             objective = point.values[self._rules.metric]
             held = self._held[point.number]
             held.curve[point.epoch] = objective
-            held.stop = held.stop or self._reason_to_stop(point)
+            held.stop = held.stop or self._reason_to_stop(point.seconds)
             self._progress.running[point.number].epoch = point.epoch
             self._progress.running[point.number].value = objective
         self._prune(points)
@@ -178,6 +178,11 @@ class StudyFeed:
                 self._resuming.offer(point, leaving=stop == DRAINED)
         self._changed()
         return {point.number for point in points if self._held[point.number].stop is not None}
+
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        for number, so_far in seconds.items():
+            self._held[number].stop = self._held[number].stop or self._reason_to_stop(so_far)
+        return {number for number in seconds if self._held[number].stop is not None}
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         fence, held = self._holding.fence, self._held
@@ -243,14 +248,14 @@ class StudyFeed:
             for repeat in range(self._rules.repeats)
         )
 
-    def _reason_to_stop(self, point: Point) -> str | None:
+    def _reason_to_stop(self, seconds: float) -> str | None:
         if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:
             self.ended = out_of_time
             return DRAINED
-        if point.seconds >= self._rules.trial_seconds:
+        if seconds >= self._rules.trial_seconds:
             return f"{self._rules.trial_seconds:.0f} s of training (budget.trial_time)"
         return None
 

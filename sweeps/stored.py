@@ -41,10 +41,12 @@ def stored_spec(sweep: Sweep) -> Spec:
         copy = Path(folder) / file.name
         copy.write_text(record.spec_text, encoding="utf-8")
         try:
-            spec = load_spec(copy, {"task": meaning["task"]})  # with its whole path
+            whole = {"task": meaning["task"]} if "task" in meaning else {}  # with its whole path
+            spec = load_spec(copy, whole)
+            spec = spec if spec.program is None else spec.at(file)
             reason = "; ".join(differences(meaning, spec.meaning()))
             if not reason:
-                return spec.model_copy(update={"path": file})
+                return spec.at(file)
         except UserError as error:
             reason = str(error).replace(str(copy), str(file)).splitlines()[0]
     try:
