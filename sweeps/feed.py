@@ -10,6 +10,7 @@ A non-finite objective never reaches a pruner. A diverged trial is PRUNED with t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -88,9 +89,13 @@ class StudyFeed:
         self._draining = self._paused = False
         self.ended: str | None = None
 
-    def drain(self) -> None:
-        """Let running trials end their epoch, hand them back and give out no more."""
+    def drain(self, until: float = math.inf) -> None:
+        """Let running trials end their epoch, hand them back and give out no more.
+
+        `until`, by `time.monotonic`: checkpoints that are not written then are left.
+        """
         self._draining = True
+        self._resuming.until = until
 
     def obey(self, order: Order) -> None:
         """Do what the study says: wait without a trial while it is paused, drain at its end."""
@@ -181,6 +186,11 @@ class StudyFeed:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         fence, held = self._holding.fence, self._held
+        for outcome in outcomes:
+            if outcome.ending is Ending.STOPPED and self._draining:
+                held[outcome.number].stop = held[outcome.number].stop or DRAINED
+            if self._stopped(outcome, DRAINED):
+                self._resuming.leave(outcome)
         back = [held[o.number].trial_id for o in outcomes if self._stopped(o, DRAINED)]
         if back:
             self._storage.hand_back(self._study._study_id, back, fence)

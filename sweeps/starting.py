@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def starting(
-    spec: Spec, url: str, study: str, *, lease_seconds: float, keeping: Keeping
+    spec: Spec, url: str, study: str, *, lease_seconds: float, keeping: Keeping, grace: float
 ) -> Iterator[list[Place]]:
     """Start the processes that a sweep file asks for, none where it is one; end them at the end."""
     count = spec.workers if isinstance(spec.workers, int) else 1  # not "auto"
-    command = _command(spec, study, lease_seconds, keeping)
+    command = _command(spec, study, lease_seconds, keeping, grace)
     # The URL may hold a password, which arguments would show to everybody.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "SWEEPS_STORAGE": url}
     names = [f"worker {n}" for n in range(1, count + 1)] if count > 1 else []
@@ -40,10 +40,12 @@ def starting(
             place.end()
 
 
-def _command(spec: Spec, study: str, lease_seconds: float, keeping: Keeping) -> list[str]:
+def _command(
+    spec: Spec, study: str, lease_seconds: float, keeping: Keeping, grace: float
+) -> list[str]:
     every, folder = keeping.every, keeping.folder
     kept = ["--checkpoint-every", "none" if every is None else str(every)]
     kept += [] if folder is None else ["--checkpoints", str(folder)]
     own = [sys.executable, "-m", "sweeps", "worker", "--led"]
-    lease = ["--lease-seconds", str(lease_seconds)]
+    lease = ["--lease-seconds", str(lease_seconds), "--grace", f"{grace:f}s"]
     return [*own, "--study", study, "--device", spec.device, *lease, *kept]

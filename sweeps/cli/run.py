@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @options.lease_seconds
 @options.checkpoints
 @options.checkpoint_every
+@options.grace
 @options.json_output
 def run(
     file: Path,
@@ -63,6 +64,7 @@ def run(
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
+    grace: float,
     as_json: bool,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
@@ -85,7 +87,8 @@ def run(
     with users:
         spec = _read(file, {"device": device, "workers": workers})
     names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
-    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
+    keeping = Keeping(checkpoints, checkpoint_every)
+    own = {"lease_seconds": lease_seconds, "keeping": keeping, "grace": grace}
     if _run(spec, *names, own, users, as_json=as_json):
         sys.exit(DRAINED_EXIT_CODE)
 

@@ -31,6 +31,7 @@ TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a 
 @options.lease_seconds
 @options.checkpoints
 @options.checkpoint_every
+@options.grace
 @click.option(
     "--led",
     is_flag=True,
@@ -45,6 +46,7 @@ def worker(
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
+    grace: float,
     led: bool,
 ) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
@@ -65,7 +67,8 @@ def worker(
         return
     sweep = _open(study, storage, device, known=led)
     use_one_thread()
-    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
+    keeping = Keeping(checkpoints, checkpoint_every)
+    own = {"lease_seconds": lease_seconds, "keeping": keeping, "grace": grace}
     with sweep.storage:
         click.echo(f"Joined study '{study}' in {sweep.storage}")
         reason, drained = _train(sweep, own, led=led)
