@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies import Claim, Drawn, Holding, Points, StudyStorage
 from studies.leases import Lease
-from sweeps.config import Config
+from sweeps.config import AnyConfig, read_config
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Asked:
     trial_id: int
     number: int
     origin: str
-    config: Config
+    config: AnyConfig
     curve: Mapping[int, float]  # epoch -> objective; of a new trial none
 
 
@@ -126,7 +126,7 @@ class Asker:
         study: optuna.Study,
         holding: Holding,
         *,
-        suggest: Callable[[optuna.Trial], Config],
+        suggest: Callable[[optuna.Trial], AnyConfig],
         sampler: Callable[[], optuna.samplers.BaseSampler],
         points: Points | None,
         places: float,
@@ -158,7 +158,7 @@ class Asker:
     def _configured(self, trial_id: int, number: int) -> Asked:
         frozen = self._drafts.seen(trial_id)
         if "config" in frozen.user_attrs:
-            config = Config.from_json(frozen.user_attrs["config"])
+            config: AnyConfig = read_config(frozen.user_attrs["config"])
             origin = frozen.user_attrs.get("origin", "sampled")
             return Asked(trial_id, number, origin, config, frozen.intermediate_values)
         trial = optuna.Trial(self._study, trial_id)

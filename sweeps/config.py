@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
+
+_TITLE = 60  # characters
 
 Scalar = bool | int | float | str | None
 
@@ -61,6 +64,51 @@ class Config:
         return cls(**stored)
 
 
+@dataclass(frozen=True)
+class ScriptConfig:
+    """The parameters of one trial of a script, with their effective values.
+
+    `params` is what the script gets: sorted by name as W&B sorts them, a nested parameter as a dict
+    inside its parent's name.
+    """
+
+    params: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The first parameters in one short line: `batch_size=32, lr=0.01`."""
+        words = ", ".join(f"{name}={value}" for name, value in self.flat().items())
+        line = "".join(each if each.isprintable() else " " for each in words)
+        return line if len(line) <= _TITLE else f"{line[: _TITLE - 3]}..."
+
+    @property
+    def epochs(self) -> float:
+        """How many reports there are at most: a script says itself when it ends."""
+        return inf
+
+    def flat(self) -> dict[str, Scalar]:
+        """Return one name -> scalar mapping; a nested parameter's name is `outer.inner`."""
+        return dict(_leaves(self.params))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON-able form that `from_json` reads back."""
+        return {"params": self.params}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ScriptConfig:
+        """Read back what `to_json` wrote."""
+        return cls(stored["params"])
+
+
+AnyConfig = Config | ScriptConfig
+
+
+def read_config(stored: Mapping[str, Any]) -> AnyConfig:
+    """Read back what `to_json` of either kind wrote."""
+    kind = ScriptConfig if "params" in stored else Config
+    return kind.from_json(stored)
+
+
 def scalar(value: Any) -> Scalar:
     """Return a scalar as it is, anything else as its JSON text."""
     if value is None or isinstance(value, bool | int | float | str):
@@ -73,3 +121,11 @@ def _apart(values: Mapping[str, Any], owner: str, taken: Mapping[str, Scalar]) -
         f"{owner}.{name}" if name in taken else name: scalar(value)
         for name, value in values.items()
     }
+
+
+def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", scalar(value)

@@ -21,7 +21,7 @@ from studies import Order, OutOfReachError, UserError, queries
 from studies.pulse import read_pulse
 from studies.retrying import at_most
 from sweeps.budget import Spent
-from sweeps.config import Config
+from sweeps.config import read_config
 from sweeps.control import ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
@@ -202,5 +202,5 @@ def _running(trial: FrozenTrial, worker: str) -> Running:
     epoch = max(curve, default=0)
     if "config" not in trial.user_attrs:
         return Running("being drawn", 0, worker=worker)
-    config = Config.from_json(trial.user_attrs["config"])
+    config = read_config(trial.user_attrs["config"])
     return Running(config.title, config.epochs, epoch, curve.get(epoch), worker)

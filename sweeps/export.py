@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies import attempts, queries
-from sweeps.config import Config
+from sweeps.config import read_config
 from sweeps.json_safe import safe
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def write(storage: StudyStorage, study: str, form: str, output: Path | None) -> 
 
 
 def _effective(config: Any, sampled: Any) -> dict[str, Any]:
-    return dict(sampled) if config is None else dict(Config.from_json(config).flat())
+    return dict(sampled) if config is None else dict(read_config(config).flat())
 
 
 def _frame(data: dict[str, Any], *, curves: bool) -> pd.DataFrame:

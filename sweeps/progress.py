@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,10 +21,15 @@ class Running:
     """One trial in training."""
 
     label: str
-    epochs: int
+    epochs: float  # inf: nobody knows, the script of the trial ends by itself
     epoch: int = 0
     value: float | None = None
     worker: str = ""  # who trains it, where there are several
+
+    @property
+    def reached(self) -> str:
+        """How far it is: `3/30`; of a script `3`, its reports."""
+        return f"{self.epoch}" if math.isinf(self.epochs) else f"{self.epoch}/{self.epochs}"
 
 
 @dataclass

@@ -121,9 +121,7 @@ def _picture(progress: Progress, metric: str) -> Group:
     from rich.text import Text
 
     running = sorted(progress.running.copy().items())
-    rows: list[tuple[object, ...]] = [
-        (n, run.label, f"{run.epoch}/{run.epochs}", run.value) for n, run in running
-    ]
+    rows: list[tuple[object, ...]] = [(n, run.label, run.reached, run.value) for n, run in running]
     columns = ["trial>", "training", "epoch>", f"{metric}>"]
     if any(run.worker for _, run in running):
         columns.append("worker")

@@ -23,7 +23,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from sweeps.config import Config
     from sweeps.engines.tally import Tally
     from sweeps.tasks.task import Task
 
@@ -72,11 +71,12 @@ class State:
 class Trial:
     """One configuration to train; `seeds` has one entry a repeat, whose curves are averaged.
 
-    `start`: what it goes on from; None: from its first epoch.
+    `config` is a `Config`, for the engine of scripts a `ScriptConfig`. `start`: what it goes on
+    from; None: from its first epoch.
     """
 
     number: int
-    config: Config
+    config: Any
     seeds: tuple[int, ...]
     start: State | None = None
 

@@ -20,6 +20,7 @@ from optimizers import ALGORITHMS, SCHEDULES
 from optimizers.rule import DECAYS
 from studies import UserError, mask_passwords
 from sweeps.config import Config
+from sweeps.scripts.program import Program
 from sweeps.space import Space
 from sweeps.spec.build_space import SpaceBuilder
 from sweeps.spec.entries import read_entries
@@ -49,6 +50,7 @@ class Spec(SweepFile):
     text: str = Field(exclude=True)
     named: frozenset[str] = Field(exclude=True)
     space: Space = Field(exclude=True)
+    program: Program | None = Field(default=None, exclude=True)
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> Config | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sweeps.config import Config
+from sweeps.config import read_config
 
 if TYPE_CHECKING:
     from studies import Sweep
@@ -57,7 +57,7 @@ def run_name(trial: TrialRow) -> str:
     """Return the run's name, such as `0007 adamw x cosine`."""
     if trial.config is None:
         return f"{trial.number:04d}"
-    return f"{trial.number:04d} {Config.from_json(trial.config).title}"
+    return f"{trial.number:04d} {read_config(trial.config).title}"
 
 
 def sweep_key(sweep: Sweep) -> str:
@@ -112,7 +112,7 @@ def outcome_tags(trial: TrialRow) -> dict[str, str]:
 
 def flat(trial: TrialRow) -> dict[str, Any]:
     """Return the effective values; a trial that Sweeplane did not make has its sampled ones."""
-    return dict(trial.params) if trial.config is None else Config.from_json(trial.config).flat()
+    return dict(trial.params) if trial.config is None else read_config(trial.config).flat()
 
 
 def params(trial: TrialRow) -> dict[str, str]:

@@ -110,7 +110,7 @@ class LanesEngine:
     def _seconds_left(self, spent: float) -> float:
         """Return for how long steps are yet to be taken, after as many seconds of them."""
         outlook = self._seen
-        begun = sum(run.epoch / run.trial.config.epochs for run in self._runs)
+        begun: float = sum(run.epoch / run.trial.config.epochs for run in self._runs)
         each = spent / max(self._ended + begun, 1e-9)
         return min(outlook.seconds, (outlook.trials + len(self._runs) - begun) * each)
 
