@@ -27,6 +27,7 @@ from studies import (
     set_spec,
 )
 from sweeps.device import resolve_device
+from sweeps.drift import CODE, code_hash, has_drifted
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
 from sweeps.spec import Spec, differences
@@ -39,7 +40,10 @@ TASKS_KEPT = 8
 
 @dataclass(frozen=True)
 class OpenSweep:
-    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments."""
+    """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
+
+    `drifted`: the task's code has changed since the study was run before.
+    """
 
     spec: Spec
     tasks: Tasks
@@ -49,6 +53,7 @@ class OpenSweep:
     epochs: int
     batch_size: int
     created: bool
+    drifted: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,17 +153,20 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
         pass
     own = open_task(spec)
     storage = open_storage(url)
-    found = get_sweep(storage, name)
+    found, drifted = get_sweep(storage, name), False
     if found is None:
         study_id = create_sweep(storage, name, [spec.metric.goal], _record(spec))
     else:
         study_id = found.study_id
-        stored, file = found.record, _record_path(spec)
-        if keep and (stored.spec_text, stored.spec_file) != (spec.text, file):
+        stored = found.record
+        drifted = has_drifted(stored.spec, spec)
+        before = (stored.spec_text, stored.spec_file, stored.spec.get(CODE))
+        if keep and before != (spec.text, _record_path(spec), code_hash(spec)):
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     sizes = (own.epochs, own.batch_size)
-    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, created=found is None)
+    how = {"created": found is None, "drifted": drifted}
+    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, **how)
 
 
 def _check_model(spec: Spec, task: Task) -> None:
@@ -238,7 +246,7 @@ def _record(spec: Spec) -> SweepRecord:
     return SweepRecord(
         spec_text=spec.text,
         spec_file=_record_path(spec),
-        spec={**spec.to_json(), "meaning": spec.meaning()},
+        spec={**spec.to_json(), "meaning": spec.meaning(), CODE: code_hash(spec)},
         space=spec.space.signature(),
         seed=spec.seed,
         git_commit=commit,

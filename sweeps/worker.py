@@ -22,6 +22,7 @@ from studies.timing import GRACE_SECONDS
 from sweeps.asking import Asker
 from sweeps.control import Interrupted, Interruptible, ended_by, interrupt, note
 from sweeps.counts import exhausted, make_budget, make_progress
+from sweeps.crowd import learns
 from sweeps.device import resolve_device
 from sweeps.engines.base import Cut, Engine, Objective
 from sweeps.engines.lanes.engine import LanesEngine
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from sweeps.config import Config
     from sweeps.engines.base import Engine
     from sweeps.space import Space
-    from sweeps.spec import Spec
 
 
 def to_stderr(text: str) -> None:
@@ -60,8 +60,9 @@ class Worker:
     `changed` is called after each report and finish, and now and then for those of others;
     `progress` is there to be looked at from another thread while `run` works. `leads`: this is
     `sweeps run`, of which there is one at a time, and which plans the known configurations.
-    `keeping` says where its checkpoints go, `grace` how long it has to end after a signal, in
-    seconds, and `warn` is told in a line when checkpoints cannot be written.
+    `keeping` says where its checkpoints go, `grace` how long it has to end after a signal,
+    `idle_exit` after how long without a trial it leaves, both in seconds, and `warn` is told in a
+    line when checkpoints cannot be written.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Worker:
         lease_seconds: float = LEASE_SECONDS,
         keeping: Keeping = DEFAULT_KEEPING,
         grace: float = GRACE_SECONDS,
+        idle_exit: float = math.inf,
         warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed, self._leads = sweep, changed, leads
-        self._keeping, self._warn = keeping, warn
+        self._keeping, self._warn, self._idle_exit = keeping, warn, idle_exit
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
         self._member = Member(
@@ -132,7 +134,8 @@ class Worker:
         except Exception:
             self._member.ending = "failed"
             raise
-        self._member.ending = "drained" if self.drained else "finished"
+        more = self.drained or self._feed.was_idle
+        self._member.ending = "drained" if more else "finished"
         return reason
 
     def _train(self) -> None:
@@ -211,12 +214,8 @@ class Worker:
             elapsed=self._member.elapsed,
             progress=self.progress,
             changed=self._changed,
+            idle_exit=self._idle_exit,
         )
-
-
-def learns(spec: Spec) -> bool:
-    """Return whether the sampler learns from the trials that have ended."""
-    return spec.method not in ("random", "qmc", "grid")
 
 
 def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:

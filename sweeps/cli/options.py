@@ -70,6 +70,15 @@ grace = click.option(
 )
 
 
+log = click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: JSON lines on standard error, with study, trial and worker in each.",
+)
+
+
 class AutoOrCount(click.ParamType[int | str]):
     """`auto`, or a whole number of 1 or more."""
 

@@ -51,6 +51,8 @@ class Spec(SweepFile):
     named: frozenset[str] = Field(exclude=True)
     space: Space = Field(exclude=True)
     program: Program | None = Field(default=None, exclude=True)
+    known_as: str | None = Field(default=None, exclude=True)
+    """The task as its study has it, where its file stands elsewhere on this machine."""
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> Config | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
