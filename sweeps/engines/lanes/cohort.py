@@ -107,7 +107,7 @@ class Cohort:
             return False
         epochs = max(run.trial.config.epochs - run.epoch for run in seated)
         saved = self.ladder.saved(group.size, lanes, used)
-        return group.seconds * epochs * saved > self._programs.seconds_to_trace
+        return bool(group.seconds * epochs * saved > self._programs.seconds_to_trace)
 
     def _place(self, waiting: list[Run]) -> None:
         """Make groups for runs, as long as lanes pay and there is memory."""

@@ -92,7 +92,8 @@ class Run:
             return always
         new = [] if self._channel.full else [self._channel]
         free = [each for each in self._channel.connections if each.waiting is None]
-        return [*always, self._child.stdout, *(each.fileno() for each in (*new, *free))]
+        asked: list[Channel | Connection] = [*new, *free]
+        return [*always, self._child.stdout, *(each.fileno() for each in asked)]
 
     def read(self, ready: set[int]) -> None:
         """Read what has come; a script that has ended is read to its end."""
