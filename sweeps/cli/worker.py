@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
 
 DRAINED_EXIT_CODE = 130
+WAIT_SECONDS = 2.0
 TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a first optimizer
 
 
@@ -28,6 +30,7 @@ TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a 
 @click.option("--study", required=True, help="The study to work on; `sweeps list` names them.")
 @options.storage
 @click.option("--device", metavar="DEVICE", help="auto | cpu | cuda | cuda:N; default: the file's.")
+@click.option("--wait", is_flag=True, help="Wait until the study exists.")
 @options.lease_seconds
 @options.checkpoints
 @options.checkpoint_every
@@ -42,6 +45,7 @@ def worker(
     study: str,
     storage: str,
     device: str | None,
+    wait: bool,
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
@@ -60,9 +64,12 @@ def worker(
       sweeps worker --study digits
       sweeps worker --study digits --storage postgresql+psycopg://user@host/sweeps
       sweeps worker --study digits --checkpoints /shared/digits --checkpoint-every 5m
+      sweeps worker --study digits --wait       before anybody has run it
     """
     if led and not _told_to_begin():
         return
+    if wait:
+        _wait_for(study, storage)
     sweep = _open(study, storage, device, known=led)
     use_one_thread()
     own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
@@ -96,6 +103,22 @@ def _told_to_begin() -> bool:
         for module in TRAINING:
             import_module(module)
     return bool(os.read(0, 1024))  # nothing: `sweeps run` has ended before it made the study
+
+
+def _wait_for(study: str, storage: str) -> None:
+    """Wait until `study` is a sweep; a study DB without tables, or out of reach, is waited for."""
+    from studies import NoStudiesError, get_sweep, open_storage, retrying
+
+    click.echo(f"Waiting for study '{study}'")
+    while True:
+        with (
+            suppress(NoStudiesError),
+            retrying.known(),
+            open_storage(storage, create=False) as store,
+        ):
+            if get_sweep(store, study) is not None:
+                return
+        time.sleep(WAIT_SECONDS)
 
 
 def use_one_thread() -> None:
