@@ -113,7 +113,7 @@ def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versio
 
     Args:
         storage_url: the study DB.
-        create: make the tables of a database without studies too, which must exist itself.
+        create: make the tables of a database without studies too.
 
     Returns:
         The versions before and after.
@@ -124,7 +124,7 @@ def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versio
         SweeplaneError: a migration failed.
     """
     url = parse_url(storage_url)
-    check_file(url, create=False)
+    check_file(url, create=create)
     try:
         with reading(url) as connection:
             before = read_versions(connection)

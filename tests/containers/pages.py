@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def _look(page: Page, address: str, study: str, trials: int) -> list[str]:
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name(study).experiment_id
     page.goto(f"{address}/#/experiments/{experiment}/runs{VIEW}")
-    expect(page.get_by_text("matching runs").first).to_be_visible()
-    found = page.get_by_text("matching runs").first.inner_text()
+    matching = page.get_by_text(re.compile(r"^[1-9]\d* matching runs"))
+    expect(matching.first).to_be_visible()
+    found = matching.first.inner_text()
     expect(page.get_by_role("link", name=study, exact=True).first).to_be_visible()
     page.goto(
         f"{address}/#/experiments/{experiment}/runs/{parent_run(client, study).info.run_id}{VIEW}"

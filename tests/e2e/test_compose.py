@@ -106,11 +106,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def test_the_services_run_a_sweep(start: Start, databases: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SWEEP)
+    workers = [start("worker") for _ in range(2)]  # before there is a table
     mlflow_tables = start("migrate-mlflow")
     for said in ("Upgraded.", "It was up to date."):
         assert said in ends(start("migrate"))
     ends(mlflow_tables)
-    workers = [start("worker") for _ in range(2)]
     mlflow = start("mlflow")
     wait_for(lambda: mlflow.poll() is None and start("mlflow", check=True).wait() == 0, 90)
     assert [worker.poll() for worker in workers] == [None, None]  # they wait for the study
@@ -150,6 +150,6 @@ def ends(process: subprocess.Popen[str]) -> str:
 
 
 def address(mlflow: subprocess.Popen[str]) -> str:
-    words = [str(word) for word in mlflow.args]  # type: ignore[union-attr]
+    words = [str(word) for word in mlflow.args]
     port = next(word.partition("=")[2] for word in words if word.startswith("--port="))
     return f"http://127.0.0.1:{port}"
