@@ -25,8 +25,24 @@ def postgresql(stack: Stack) -> str:
     return output("docker", "exec", db, "postgres", "--version").strip()
 
 
-def look(stack: Stack, said: Sequence[str]) -> dict[str, Any]:
-    """Count rights that a container has too many, and places that show the password."""
+def rights(stack: Stack) -> dict[str, Any]:
+    """Count the containers that may do too much, and what the image should not hold."""
+    containers = stack.inspected(stack.containers())
+    size = int(output("docker", "inspect", "--format", "{{.Size}}", IMAGE))
+    return {
+        "containers": len(containers),
+        "image_megabytes": round(size / 1e6),
+        "must_be_0": {
+            "containers_with_too_many_rights": sum(not _confined(c) for c in containers),
+            "roots_that_can_be_written": sum(_writes(c["Id"]) for c in _running(containers)),
+            "ports_beyond_the_loopback": sum(len(_open_ports(c)) for c in containers),
+            "caches_in_the_image": len(_left_in_image()),
+        },
+    }
+
+
+def shown(stack: Stack, said: str) -> dict[str, int]:
+    """Count the places that show the password, and those that could not be read."""
     containers = stack.inspected(stack.containers())
     places = {
         "docker inspect": output("docker", "inspect", *stack.containers()),
@@ -36,23 +52,17 @@ def look(stack: Stack, said: Sequence[str]) -> dict[str, Any]:
         "logs": compose("logs", "--no-color"),
         "ps": output("ps", "axww", "-o", "args"),
         "environments": _environments(containers),
-        "the commands' output": "\n".join(said),
+        "what commands said": said,
         "MLflow": _mlflow(f"http://127.0.0.1:{stack.port}"),
     }
-    writable = [c["Name"] for c in containers if c["State"]["Running"] and _writes(c["Id"])]
-    size = int(output("docker", "inspect", "--format", "{{.Size}}", IMAGE))
     return {
-        "containers": len(containers),
-        "image_megabytes": round(size / 1e6),
-        "must_be_0": {
-            "places_with_the_password": sum(stack.password in text for text in places.values()),
-            "places_that_were_not_read": sum(not text.strip() for text in places.values()),
-            "containers_with_too_many_rights": sum(not _confined(c) for c in containers),
-            "roots_that_can_be_written": len(writable),
-            "ports_beyond_the_loopback": sum(len(_open_ports(c)) for c in containers),
-            "caches_in_the_image": len(_left_in_image()),
-        },
+        "places_with_the_password": sum(stack.password in text for text in places.values()),
+        "places_that_were_not_read": sum(not text.strip() for text in places.values()),
     }
+
+
+def _running(containers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [container for container in containers if container["State"]["Running"]]
 
 
 def _confined(container: dict[str, Any]) -> bool:
@@ -85,10 +95,9 @@ def _writes(container: str) -> bool:
 def _environments(containers: Sequence[dict[str, Any]]) -> str:
     """The environments of all processes in the containers, which root of this machine can read."""
     found = []
-    for container in containers:
-        if container["State"]["Running"]:
-            listed = output("docker", "top", container["Id"], "-eo", "pid").split()[1:]
-            found += [Path(f"/proc/{pid}/environ").read_text(errors="replace") for pid in listed]
+    for container in _running(containers):
+        listed = output("docker", "top", container["Id"], "-eo", "pid").split()[1:]
+        found += [Path(f"/proc/{pid}/environ").read_text(errors="replace") for pid in listed]
     return "\n".join(found)
 
 

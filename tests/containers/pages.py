@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,12 @@ def browse(address: str, study: str, trials: int) -> dict[str, Any]:
         browser.close()
     foreign = [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))]
     return {"pages_shown": shown, "must_be_0": {"requests_to_other_hosts": len(foreign)}}
+
+
+def studies_of(address: str) -> list[str]:
+    """The studies that optuna-dashboard lists."""
+    with urllib.request.urlopen(f"{address}/api/studies", timeout=30) as answer:
+        return [study["study_name"] for study in json.load(answer)["study_summaries"]]
 
 
 def _look(page: Page, address: str, study: str, trials: int) -> list[str]:

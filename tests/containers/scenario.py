@@ -75,6 +75,8 @@ def main() -> int:
 def scenario(stack: Stack, budget: int) -> Figures:
     seconds: dict[str, float] = {}
     output("docker", "build", "--network", "host", "--tag", IMAGE, ".", seconds=3600)
+    with_gpus = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")
+    compose(*with_gpus, "config", "--quiet")
     with timed(seconds, "up"):
         compose("up", "-d", "--scale", f"worker={WORKERS}")
     seconds["mlflow_healthy"] = stack.healthy("mlflow")
@@ -87,21 +89,26 @@ def scenario(stack: Stack, budget: int) -> Figures:
     codes = [exit_code(container) for container in stack.containers("worker")]
     status = compose("run", "--rm", "-T", "sweeps", "status", STUDY)
     check = compose("run", "--rm", "-T", "sweeps", "storage", "check")
+    compose("--profile", "dashboard", "up", "-d", "dashboard")
+    seconds["dashboard_healthy"] = stack.healthy("dashboard")
     address = f"http://127.0.0.1:{stack.port}"
     with open_storage(stack.storage_url()) as storage:
         found = counted(storage, budget, faults.pop("finished"))
         agreed = agreement.compare(storage, STUDY, address)
     shown = pages.browse(address, STUDY, budget)
-    safe = hardening.look(stack, [said, status, check])
+    dashboard = pages.studies_of(f"http://127.0.0.1:{stack.dashboard_port}")
+    later = hardening.shown(stack, said + status + check)
     must_be_0 = {
         "one_shot_exit_code": run.returncode,
         "workers_with_another_exit_code": sum(code != 0 for code in codes),
         "stopped_with_another_exit_code": int(faults["stopped_exit_code"] != DRAINED_EXIT_CODE),
-        "study_db_unsound": int("sound" not in check),
+        "study_db_unsound": int("The study DB is sound." not in check),
+        "dashboard_without_the_study": int(dashboard != [STUDY]),
         **found.pop("must_be_0"),
         **agreed.pop("must_be_0"),
-        **safe.pop("must_be_0"),
         **shown.pop("must_be_0"),
+        **{f"{name}_at_the_end": count for name, count in later.items()},
+        **faults.pop("must_be_0"),
     }
     return {
         "machine": f"{platform.machine()}, {hardening.cpus()} CPUs",
@@ -116,7 +123,6 @@ def scenario(stack: Stack, budget: int) -> Figures:
         **found,
         **agreed,
         **shown,
-        **safe,
     }
 
 
@@ -170,7 +176,11 @@ def disturb(stack: Stack, run: subprocess.Popen[str], seconds: dict[str, float])
         code = exit_code(stopped)
         compose("up", "-d", "--no-deps", "--no-recreate", "--scale", f"worker={WORKERS}", "worker")
         going_on(run, lambda: len(holding(storage)) == WORKERS)
+    confined = hardening.rights(stack)
+    visible = hardening.shown(stack, "while it runs")
+    confined["must_be_0"] |= {f"{name}_in_the_middle": count for name, count in visible.items()}
     return {
+        **confined,
         "connections_before_the_restart": connections,
         "stopped_exit_code": code,
         "finished": before,

@@ -44,7 +44,7 @@ class Stack:
     """
 
     def __init__(self, folder: Path, study: str) -> None:
-        self.port = _free_port()
+        self.port, self.dashboard_port = _free_port(), _free_port()
         self.secrets = folder / "secrets"
         self.password = ""
         self._study, self._folder = study, folder
@@ -57,7 +57,7 @@ class Stack:
             SWEEP_FILES=str(self._folder / "sweeps"),
             SECRETS=str(self.secrets),
             MLFLOW_PORT=str(self.port),
-            DASHBOARD_PORT=str(_free_port()),
+            DASHBOARD_PORT=str(self.dashboard_port),
             CHECKPOINT_EVERY="5",
         )
         self.down()  # what an earlier run that was killed has left
