@@ -105,28 +105,33 @@ def _of_optuna() -> set[str]:
     return {_BEFORE_ALEMBIC, *(script.revision for script in scripts.walk_revisions())}
 
 
-def upgrade(storage_url: str) -> tuple[Versions, Versions]:
+def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versions]:
     """Brings Optuna's tables and ours to this version; the same again does nothing.
 
     `open_storage` upgrades our tables by itself and leaves an old schema of Optuna's alone; this
     upgrades that too, by Optuna's own migrations.
 
+    Args:
+        storage_url: the study DB.
+        create: make the tables of a database without studies too.
+
     Returns:
         The versions before and after.
 
     Raises:
-        UserError: the database, one without studies, a newer one, or one that a live worker uses.
+        UserError: the database, one without studies (unless `create`), a newer one, or one that a
+            live worker uses.
         SweeplaneError: a migration failed.
     """
     url = parse_url(storage_url)
-    check_file(url, create=False)
+    check_file(url, create=create)
     try:
         with reading(url) as connection:
             before = read_versions(connection)
             held = held_studies(connection)
     except DBAPIError as error:
         raise explain(error, url) from error
-    if before.optuna is None:
+    if before.optuna is None and not create:
         raise no_studies(url)
     refuse_newer(url, before)
     if before.current:
@@ -136,11 +141,11 @@ def upgrade(storage_url: str) -> tuple[Versions, Versions]:
             f"storage '{shown(url)}': {in_words(held)}. An upgrade changes the tables below "
             "it: stop it there with Ctrl-C first."
         )
-    if before.optuna != setup.OPTUNA_HEAD:
+    if before.optuna not in (None, setup.OPTUNA_HEAD):
         _upgrade_optuna(url)
     engine = make_engine(url)
     try:
-        setup.prepare(url, engine, create=False)
+        setup.prepare(url, engine, create=create)
         with engine.connect() as connection:
             return before, read_versions(connection)
     finally:

@@ -32,8 +32,9 @@ def storage() -> None:
 
 @storage.command()
 @options.storage
+@click.option("--create", is_flag=True, help="Make the tables of an empty database too.")
 @options.json_output
-def upgrade(storage: str, as_json: bool) -> None:
+def upgrade(storage: str, create: bool, as_json: bool) -> None:
     """Bring Optuna's tables and Sweeplane's to this version; the same again does nothing.
 
     Every command upgrades Sweeplane's own tables by itself. This one upgrades Optuna's too, by
@@ -43,11 +44,12 @@ def upgrade(storage: str, as_json: bool) -> None:
     Examples:
       sweeps storage upgrade
       sweeps storage upgrade --storage postgresql+psycopg://me@host/sweeps --json
+      sweeps storage upgrade --create          before the first sweep, and after each update
     """
     from studies import mask_passwords
     from studies.versions import upgrade
 
-    before, after = upgrade(storage)
+    before, after = upgrade(storage, create=create)
     where = mask_passwords(storage)
     if as_json:
         found = {"from": asdict(before), "to": asdict(after), "changed": before != after}

@@ -121,6 +121,13 @@ def test_a_plain_optuna_database_gets_our_tables(database_url: str) -> None:
     assert check(database_url).sound
 
 
+def test_an_empty_database_gets_all_tables_when_asked(database_url: str) -> None:
+    assert upgrade(database_url, create=True) == (Versions(None, None), CURRENT)
+    assert upgrade(database_url, create=True) == (CURRENT, CURRENT)
+    with open_storage(database_url, create=False) as storage:
+        assert storage.get_all_studies() == []
+
+
 def test_optunas_own_schema_is_upgraded_too(
     database_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
