@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,16 +32,23 @@ class Reading:
 
 
 class Tally:
-    """Counts for one engine; `read` may be called from another thread."""
+    """Counts for one engine, of the thread that made it; `read` may be called from another one."""
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self._began = time.perf_counter()
         self._clock = _Clock(self._began, None, dict.fromkeys(PHASES, 0.0))
         self.steps = self.examples = self.models = self.lanes = 0
 
     @contextmanager
     def spent(self, phase: str) -> Iterator[None]:
-        """Count the body's time for a phase, and not for the one that it is within."""
+        """Count the body's time for a phase, and not for the one that it is within.
+
+        What another thread does meanwhile takes no time of the engine's.
+        """
+        if threading.get_ident() != self._thread:
+            yield
+            return
         outer = self._clock.phase
         self._turn(phase)
         try:

@@ -9,16 +9,11 @@ ends.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
-
-from sweeps.device import name_of
 from sweeps.engines.base import (
     Cut,
     Feed,
@@ -31,9 +26,10 @@ from sweeps.engines.base import (
     Tasks,
     Trial,
 )
+from sweeps.engines.lanes.ahead import Ahead
+from sweeps.engines.lanes.climbing import Climbing
 from sweeps.engines.lanes.cohort import Cohort
 from sweeps.engines.lanes.group import Group
-from sweeps.engines.lanes.ladder import Ladder, asked_for
 from sweeps.engines.lanes.memory import is_out_of_memory
 from sweeps.engines.lanes.programs import Programs
 from sweeps.engines.lanes.run import Run
@@ -43,15 +39,13 @@ from sweeps.engines.replica import Data, mean
 from sweeps.engines.setting import Setting
 from sweeps.engines.tally import Tally
 
-_MOST = {"cpu": 64, "cuda": 256}
-"""The most lanes to find out about: a processor's caches are full long before."""
-
 
 class LanesEngine:
     """Trains up to `lanes` models at once (None: as many as pay on the device); see `Setting`.
 
     `say` gets a line when trials cannot be stacked, and on how a task's data is read. `notes` keeps
-    what was found out about lanes; `compiling` is "auto", True or False.
+    what was found out about lanes; `compiling` is "auto", True or False. With `ahead` (None: not on
+    a processor, which asking would only share) the next trials are asked for during an epoch.
     """
 
     def __init__(
@@ -64,22 +58,24 @@ class LanesEngine:
         *,
         compiling: bool | str = "auto",
         notes: Notes | None = None,
+        ahead: bool | None = None,
     ) -> None:
         self._setting = Setting(device, precision, objective, say)
-        self._lanes, self._say, self._compiling = lanes, say, compiling
-        self._notes: Notes = {} if notes is None else notes
-        shape = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-        self._hardware = f"{name_of(device)}, {shape}, torch {torch.__version__}, {precision}"
+        self._asks_ahead = self._setting.device.type != "cpu" if ahead is None else ahead
+        self._climbing = Climbing(lanes, device, precision, {} if notes is None else notes)
+        self._say, self._compiling = say, compiling
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._start(feed.outlook)
-        try:
-            while self._refill(tasks, feed):
-                if self._runs:  # not all of them have failed at once
-                    self._epoch(feed)
-                    self._report(feed)
-        except Cut:
-            self._hand_over(feed)
+        with Ahead(feed) as ahead:
+            try:
+                while self._refill(tasks, ahead):
+                    if self._runs:  # not all of them have failed at once
+                        ahead.ask(self._places_soon())
+                        self._epoch(ahead)
+                        self._report(ahead)
+            except Cut:
+                self._hand_over(ahead)
 
     def try_out(self, tasks: Tasks, trial: Trial) -> Trying:
         """Take a few steps of a trial and of lanes like it, to see how it would train."""
@@ -98,7 +94,7 @@ class LanesEngine:
         # What was interrupted is not gone on with.
         self._runs: list[Run] = []
         self._cohorts: dict[str, Cohort] = {}
-        self._ended = 0
+        self._ended = self._ended_lately = 0
         self._outlook, self._seen = outlook, outlook()
         self._programs = Programs(
             self._compiling, self._seconds_left, self._say, self._setting.clock
@@ -149,32 +145,21 @@ class LanesEngine:
         used = sum(len(run.trial.seeds) for run in self._runs)
         return max(most - used, 0) // len(self._runs[0].trial.seeds)
 
+    def _places_soon(self) -> int:
+        """How many trials to ask for ahead: as many as are likely to end with this epoch."""
+        last = sum(run.epoch + 1 == run.trial.config.epochs for run in self._runs)
+        return max(last, self._ended_lately) if self._asks_ahead else 0
+
     def _begin(self, run: Run, tasks: Tasks) -> None:
         trial, config = run.trial, run.trial.config
         run.data = self._open(tasks, trial)
         run.replicas = self._setting.replicas(run.data, trial)
         key = json.dumps([config.task_args, config.batch_size], sort_keys=True)
         if key not in self._cohorts:
-            self._cohorts[key] = Cohort(key, self._setting, self._programs, self._climb, self._say)
+            climb = partial(self._climbing.ladder, self._outlook)
+            self._cohorts[key] = Cohort(key, self._setting, self._programs, climb, self._say)
         run.cohort = self._cohorts[key]
         run.cohort.take_up(run)
-
-    def _climb(self, cohort: Cohort, run: Run) -> Ladder:
-        """Return the ladder of a cohort: the one that was asked for, known, or found out now."""
-        if self._lanes is not None:
-            return asked_for(self._lanes)
-        at_once = self._outlook().at_once * len(run.trial.seeds)
-        most = min(_MOST[self._setting.device.type], at_once)
-        size = sum(p.numel() for p in run.replicas[0].model.parameters())
-        text = f"{self._hardware}, {size} parameters: {cohort.key}"
-        key = hashlib.sha256(text.encode()).hexdigest()
-        known = self._notes.get(key)
-        if known is not None:
-            return Ladder.from_json(known).up_to(max(int(most), 1))
-        found = cohort.probe(run, _MOST[self._setting.device.type])
-        if found.seconds:  # that lanes do not pay may be another process's doing: not noted
-            self._notes[key] = found.as_json()
-        return found.up_to(max(int(most), 1))
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         """Return the trial's task on the device; those in use stay there."""
@@ -212,6 +197,7 @@ class LanesEngine:
                 ended += run.outcome(number in stop, number in diverged, tested)
             except Exception as error:  # a metric on the test data
                 ended.append(run.fails(error))
+        self._ended_lately = len(ended)
         self._end(feed, ended)
 
     def _hand_over(self, feed: Feed) -> None:
