@@ -137,9 +137,9 @@ class Cohort:
         self._place(self._dissolve(group, runs))
 
     def take_apart(self, group: Group, runs: list[Run]) -> None:
-        """The group's program fails: its runs go on one by one, where the epoch began."""
+        """The group's program fails: its runs do this epoch one by one, from where it began."""
         for run in self._dissolve(group, runs):
-            run.may_fuse = False
+            run.apart, run.may_fuse = run.apart + 1, False
 
     def _dissolve(self, group: Group, runs: list[Run]) -> list[Run]:
         """End a group; return those of its runs that go on, the others are `failed`."""

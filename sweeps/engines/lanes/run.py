@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sweeps.engines.lanes.cohort import Cohort
 
 
+MOST_APART = 3
+"""A trial whose groups were taken apart so often is not in lanes again."""
+
+
 class Run:
     """A trial in training: `lanes` of `group`, or `replicas` of its own."""
 
@@ -30,6 +34,7 @@ class Run:
         self.group: Group | None = None
         self.lanes: list[int] = []
         self.measured: list[Measured] = []  # of the present epoch, one a repeat
+        self.apart = 0  # how often its group was taken apart
         self.may_fuse = trial.config.optimizer in RULES
         start = trial.start
         self.epoch = start.epoch if start else 0
@@ -50,6 +55,8 @@ class Run:
         self.took(time.perf_counter() - began, share=1.0)
         pairs = zip(values, self.replicas, strict=True)
         self.measured = [Measured(own, replica.last_step) for own, replica in pairs]
+        if 0 < self.apart < MOST_APART:  # who was at fault has ended by now
+            self.may_fuse = True
 
     def took(self, seconds: float, *, share: float) -> None:
         """Count an epoch; `share` of the device was this trial's."""

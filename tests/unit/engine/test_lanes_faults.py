@@ -153,6 +153,35 @@ def test_a_step_that_raises_once_ends_nobody(
     assert_others_equal(train(fault=Fault(at, error)), unharmed, ROUNDING)
 
 
+@pytest.mark.parametrize(("bad_calls", "in_lanes_at"), [({2}, [1, 3, 4, 5]), ({2, 3, 4, 5}, [1])])
+def test_trials_that_were_taken_apart_have_lanes_again(
+    bad_calls: set[int], in_lanes_at: list[int]
+) -> None:
+    """One fault costs one epoch; a program that goes on to fail is given up."""
+    epoch, stacked, broken = 1, list[int](), set[int]()
+
+    class Counting(Script):
+        def report(self, points: Sequence[Point]) -> set[int]:
+            nonlocal epoch
+            epoch += 1
+            return super().report(points)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        if torch._C._functorch.is_batchedtensor(output) and torch.is_grad_enabled():
+            stacked.append(epoch)
+            if epoch in bad_calls - broken:
+                broken.add(epoch)
+                raise RuntimeError("thrown in")
+        return F.cross_entropy(output, target * len(torch.ones(1).nonzero()))
+
+    feed = Counting(*(Trial(n, config(**{**LONGEST, "epochs": 5}), (n,)) for n in range(3)))
+    in_lanes(replace(task_of("iris-mlp"), loss=loss), feed, 4)
+    assert [outcome.ending for outcome in feed.outcomes] == [Ending.TRAINED] * 3
+    steps_at = {at: stacked.count(at) for at in range(1, 6)}
+    assert [at for at, count in steps_at.items() if count >= STEPS] == in_lanes_at
+    assert len(broken) == min(len(bad_calls), 3)
+
+
 @few
 @given(step=steps)
 def test_a_metric_that_raises_for_one_trial(unharmed: Script, step: int) -> None:
