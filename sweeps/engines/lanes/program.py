@@ -151,7 +151,8 @@ def trace(
     traced = make_fx(flat_step, None, "fake", _allow_non_fake_inputs=True)(*leaves)
     _refuse_by_lane(stack, metrics)
     for rewrite in (drop_no_ops, turn_products, turn_softmax, drop_no_ops, reuse_memory):
-        rewrite(traced)
+        rewrite(traced.graph)
+    traced.recompile()
     return Program(traced, list(metrics), feeding.static(gather, parts))
 
 

@@ -17,9 +17,8 @@ from sweeps.engines.lanes.uses import Uses, is_tensor, layout
 _COPY = torch.ops.aten.copy_.default
 
 
-def reuse_memory(module: fx.GraphModule) -> None:
+def reuse_memory(graph: fx.Graph) -> None:
     """Let elementwise operations write over what is dead, or where a copy would bring it."""
-    graph = module.graph
     uses = Uses(graph)
     made: list[Any] = []  # whose memory may be dead by now
     dropped: set[Any] = set()
@@ -44,7 +43,6 @@ def reuse_memory(module: fx.GraphModule) -> None:
             dropped.add(copy)
         if node.op == "call_function" and is_tensor(new):
             made.append(new)
-    module.recompile()
 
 
 def _copied_by(node: Any, uses: Uses) -> Any:

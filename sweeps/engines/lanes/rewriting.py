@@ -1,4 +1,7 @@
-"""What a traced step is rewritten to: the same numbers by cheaper operations."""
+"""What a traced step is rewritten to: the same numbers by cheaper operations.
+
+Who has a graph rewritten recompiles its module.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,12 @@ _PERMUTE = torch.ops.aten.permute.default
 _TRANSPOSE = torch.ops.aten.transpose.int
 
 
-def turn_products(module: fx.GraphModule) -> None:
+def turn_products(graph: fx.Graph) -> None:
     """Make a transposed product [K, n, m] of `(x y)^T` as `y^T x^T`, in the order that is wanted.
 
     The gradient of a linear layer's weight [K, out, in] comes as the transpose of `x^T dy`, and
     to put that beside the others each number would be fetched from another row.
     """
-    graph = module.graph
     nodes: list[Any] = list(graph.nodes)
     for node in nodes:
         if not _is_transpose(node):
@@ -46,12 +48,10 @@ def turn_products(module: fx.GraphModule) -> None:
         new.meta["val"] = node.meta["val"].contiguous()
         node.replace_all_uses_with(new)
     graph.eliminate_dead_code()
-    module.recompile()
 
 
-def drop_no_ops(module: fx.GraphModule) -> None:
+def drop_no_ops(graph: fx.Graph) -> None:
     """Take out what returns its input: views as it is, copies that nobody tells from it."""
-    graph = module.graph
     uses = Uses(graph)
     for node in uses.nodes:
         if not is_tensor(node) or not node.args or not isinstance(node.args[0], fx.Node):
@@ -68,7 +68,6 @@ def drop_no_ops(module: fx.GraphModule) -> None:
                 view.meta["val"] = same.meta["val"].as_strided(*place)
             node.replace_all_uses_with(same)
             graph.erase_node(node)
-    module.recompile()
 
 
 def _is_copy_of(node: Any, same: Any, uses: Uses) -> bool:
@@ -85,9 +84,8 @@ def _is_copy_of(node: Any, same: Any, uses: Uses) -> bool:
     return not between and not uses.written(node)
 
 
-def turn_softmax(module: fx.GraphModule) -> None:
+def turn_softmax(graph: fx.Graph) -> None:
     """Take logarithms of softmax over few classes with the classes first, where rows are long."""
-    graph = module.graph
     turned: dict[Any, Any] = {}  # a result -> the same with its classes first
     for node in list(graph.nodes):
         if node.target not in (_SOFTMAX, _SOFTMAX_BACKWARD) or not _is_short(node):
@@ -107,7 +105,6 @@ def turn_softmax(module: fx.GraphModule) -> None:
         turned[back] = new
         node.replace_all_uses_with(back)
         graph.erase_node(node)
-    module.recompile()
 
 
 def _is_short(node: Any) -> bool:

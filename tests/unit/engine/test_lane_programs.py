@@ -116,7 +116,8 @@ def test_products_are_made_in_the_order_that_is_wanted() -> None:
         return torch.bmm(x.transpose(1, 2), y).transpose(1, 2).reshape(3, -1) * 2
 
     traced = make_fx(gradient, tracing_mode="fake")(x, y)
-    turn_products(traced)
+    turn_products(traced.graph)
+    traced.recompile()
     assert torch.allclose(traced(x, y), gradient(x, y))
     (product,) = [node for node in traced.graph.nodes if node.target is ATEN.bmm.default]
     assert tuple(product.meta["val"].shape) == (3, 2, 4)

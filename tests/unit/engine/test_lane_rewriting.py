@@ -22,7 +22,8 @@ Step = Callable[[Tensor, Tensor], list[Tensor]]
 def traced(step: Step, rewritten: bool = True) -> fx.GraphModule:
     module = make_fx(step, None, "fake")(*state())
     for rewrite in (drop_no_ops, turn_softmax, drop_no_ops, reuse_memory) if rewritten else ():
-        rewrite(module)
+        rewrite(module.graph)
+    module.recompile()
     return module
 
 
@@ -151,7 +152,8 @@ def test_a_softmax_over_few_classes_is_turned(classes: int, turns: bool) -> None
         return [loss.detach(), three.detach(), grad]
 
     module = make_fx(step, None, "fake", _allow_non_fake_inputs=True)(logits)
-    turn_softmax(module)
+    turn_softmax(module.graph)
+    module.recompile()
     axes = [
         node.args[1 if "backward" not in str(node.target) else 2]
         for node in module.graph.nodes
