@@ -118,6 +118,8 @@ enqueue: [{a: {b: 1}}, 3]
             " 'a.b', 'lr'",
             "9: baseline gives no value to 'a.b'; a script's parameters have no published defaults",
             "10: enqueue[1] is 3; give a mapping",
+            "10: enqueue[0] gives no value to 'a.b', 'lr'; a script's parameters have no published"
+            " defaults",
         ],
     ),
     "a program's passwords": (
