@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from optimizers.names import closest
+from studies import mask_passwords
 from sweeps.scripts.macros import MACROS
 from sweeps.scripts.program import DEFAULT_COMMAND, EXIT_CODE
 from sweeps.space.values import is_int, is_number
@@ -46,12 +47,21 @@ _INSTEAD = {
     "compile": "a script computes as it likes",
     "compare": "fair races are not there yet in this version",
 }
+_STORED = (
+    "which would stand in the study DB and in what others see of it; set a variable in the"
+    " environment of the workers:"
+)
 _TEXTS = "words of a command: a list such as [python, train.py, '${args}']"
 
 
 def storable(text: str) -> bool:
     """Return whether databases and command lines can have the text: no NUL, no lone surrogate."""
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def has_password(text: str) -> bool:
+    """Return whether the text has a URL with a password, which would be stored and shown."""
+    return mask_passwords(text) != text
 
 
 def _text(what: str) -> BeforeValidator:
@@ -71,6 +81,8 @@ def _command(value: Any) -> Any:
     wrong += [word for word in value if isinstance(word, str) and not storable(word)]
     if wrong:
         raise words(f"command has {shown(wrong[0])}; give the {_TEXTS}")
+    if any(has_password(str(word)) for word in value):
+        raise words(f"command has a password in it, {_STORED} ${{envvar:NAME}} stands for it")
     return tuple(map(str, value))
 
 
@@ -83,11 +95,8 @@ def _env(value: Any) -> Any:
             raise words(f"env has the name {shown(name)}; no variable can have it")
         if not (isinstance(each, str) and storable(each)) and not is_number(each):
             raise words(f"env.{name} is {shown(each)}; give text, in quotes")
-        if _SECRET.search(name):
-            raise words(
-                f"env.{name} would stand in the study DB and in what others see of it; set it in "
-                "the environment of the workers, which every trial gets"
-            )
+        if _SECRET.search(name) or has_password(str(each)):
+            raise words(f"env.{name} is a secret, {_STORED} every trial has that too")
     return {name: str(each) for name, each in value.items()}
 
 

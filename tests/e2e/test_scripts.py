@@ -81,7 +81,7 @@ def reports(folder: Path) -> int:
 
 def test_every_end_of_a_script(sweeps: Callable[..., Any], tmp_path: Path) -> None:
     write(tmp_path, ["falls", "grows", "hangs", "fails"])
-    done = sweeps("run", "sweep.yaml", "--tracking", "none")
+    done = sweeps("run", "sweep.yaml")
     assert done.code == 0, done.err
     trials = {trial["kind"]: trial for trial in map(flat, exported(sweeps, "scripted"))}
     assert {kind: trial["outcome"] for kind, trial in trials.items()} == {
@@ -98,7 +98,11 @@ def test_every_end_of_a_script(sweeps: Callable[..., Any], tmp_path: Path) -> No
     assert trials["fails"]["reason"] == why
     shown = sweeps("show", "scripted", str(trials["falls"]["number"])).out
     folder = Path(shown.partition("stderr.log are in ")[2].splitlines()[0])
-    assert (folder / "stdout.log").read_text().startswith("epoch=1 loss=1.0\n")
+    said = (folder / "stdout.log").read_text()
+    assert said.startswith("epoch=1 loss=1.0\n")
+    kept = list(tmp_path.glob("mlartifacts/**/*.log"))  # three failures to the end, as ever
+    assert sorted(path.name for path in kept) == ["stderr.log"] * 3 + ["stdout.log"] * 3
+    assert said in [path.read_text() for path in kept]
 
 
 def flat(trial: dict[str, Any]) -> dict[str, Any]:

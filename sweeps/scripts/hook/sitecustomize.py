@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_WATCHED = ("wandb.sdk.wandb_run", "wandb.sdk.wandb_summary")
+_WATCHED = ("wandb.sdk.wandb_init", "wandb.sdk.wandb_run", "wandb.sdk.wandb_summary")
 
 
 class Watcher:

@@ -63,12 +63,26 @@ _histories: dict[int, History] = {}
 
 def listen(module: ModuleType) -> None:
     """Hear what the classes of a module of W&B's library are given from now on."""
-    if module.__name__.endswith("wandb_run"):
+    if module.__name__.endswith("wandb_init"):
+        module.init = _offline(module.init)  # type: ignore[attr-defined]
+    elif module.__name__.endswith("wandb_run"):
         _after(module.Run, "log", _logged)
         _before(module.Run, "finish", lambda run: _end(id(run)))
         atexit.register(_end_all)
     else:
         _after(module.Summary, "update", _summarized)
+
+
+def _offline(init: Any) -> Any:
+    """Return W&B's `init`, for which a script's `mode="online"` is as WANDB_MODE says: offline."""
+
+    @functools.wraps(init)
+    def offline(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("mode") in ("online", "shared"):
+            kwargs["mode"] = "offline"
+        return init(*args, **kwargs)
+
+    return offline
 
 
 def _logged(

@@ -31,7 +31,8 @@ def run_here(folder: Path, script: str, feed: Remembering) -> None:
 def test_config_and_log(tmp_path: Path) -> None:
     script = """
         import json, wandb
-        with wandb.init(project="anything", entity="anybody") as run:
+        wandb.login()
+        with wandb.init(project="anything", entity="anybody", mode="online") as run:
             json.dump(dict(wandb.config), open("config.json", "w"))
             assert run.id == "sweeps7t0" and run.sweep_id == "sweeps7"
             for epoch in range(3):

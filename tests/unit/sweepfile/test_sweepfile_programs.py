@@ -228,7 +228,7 @@ def test_a_program_file_read_again_at_its_own_place(load: Load, tmp_path: Path) 
 
 
 def test_json_of_a_program_has_its_own_keys_and_no_password(load: Load) -> None:
-    spec = load(SMALL + "storage: postgresql+psycopg://me:secret@db/x\nenv: {A: 'http://u:pw@h'}\n")
+    spec = load(SMALL + "storage: postgresql+psycopg://me:secret@db/x\n")
     found = spec.to_json()
     assert not found.keys() & {"task", "optimizer", "lanes", "epochs", "repeats"}
     assert found["command"] == DEFAULT_COMMAND
