@@ -29,10 +29,11 @@ def check_program(program: Program, file: str) -> None:
             f"{file}: working_directory '{program.working_directory}' is not there: {folder} is no "
             "folder. It is seen from the sweep file's folder"
         )
-    if program.program is not None and not (folder / program.program).is_file():
+    script = program.program
+    if script is not None and program.runs_file and not (folder / script).is_file():
         raise UserError(
-            f"{file}: program '{program.program}' is not there: no file "
-            f"{folder / program.program}. {_remedy(program)}"
+            f"{file}: program '{script}' is not there: no file {folder / script}. "
+            f"{_remedy(program)}"
         )
     word = first_word(program)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])

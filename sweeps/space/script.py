@@ -52,7 +52,7 @@ class ScriptSpace(Space):
                 coded = knob.distribution.encode(value_at(config.params, knob.path))
                 if knob.searched:
                     sampled[knob.key] = coded
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, OverflowError):
             return None
         return sampled
 

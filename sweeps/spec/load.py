@@ -162,7 +162,8 @@ def _load_program(path: Path, text: str, overrides: Mapping[str, Any]) -> Spec:
     check_stopper(data.get("early_terminate"), faults)
     keys = read_program_keys(data, path, faults)
     space = read_script_space(data.get("parameters"), faults, grid=data.get("method") == "grid")
-    for index, entry in enumerate(keys.enqueue if keys else ()):
+    known = data.get("enqueue")
+    for index, entry in enumerate(known if isinstance(known, list) else ()):
         check_script_entry(entry, ("enqueue", index), space, faults)
     check_script_entry(data.get("baseline"), ("baseline",), space, faults)
     if keys is None or faults.found:

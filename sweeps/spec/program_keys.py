@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from optimizers.names import closest
+from studies import mask_passwords
 from sweeps.scripts.macros import MACROS
-from sweeps.scripts.program import DEFAULT_COMMAND
+from sweeps.scripts.program import DEFAULT_COMMAND, EXIT_CODE
 from sweeps.space.values import is_int, is_number
 from sweeps.spec.faults import Faults, dotted, nearest, shown
 from sweeps.spec.foreign import foreign
@@ -46,12 +47,21 @@ _INSTEAD = {
     "compile": "a script computes as it likes",
     "compare": "fair races are not there yet in this version",
 }
+_STORED = (
+    "which would stand in the study DB and in what others see of it; set a variable in the"
+    " environment of the workers:"
+)
 _TEXTS = "words of a command: a list such as [python, train.py, '${args}']"
 
 
 def storable(text: str) -> bool:
     """Return whether databases and command lines can have the text: no NUL, no lone surrogate."""
     return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def has_password(text: str) -> bool:
+    """Return whether the text has a URL with a password, which would be stored and shown."""
+    return mask_passwords(text) != text
 
 
 def _text(what: str) -> BeforeValidator:
@@ -71,6 +81,8 @@ def _command(value: Any) -> Any:
     wrong += [word for word in value if isinstance(word, str) and not storable(word)]
     if wrong:
         raise words(f"command has {shown(wrong[0])}; give the {_TEXTS}")
+    if any(has_password(str(word)) for word in value):
+        raise words(f"command has a password in it, {_STORED} ${{envvar:NAME}} stands for it")
     return tuple(map(str, value))
 
 
@@ -83,11 +95,8 @@ def _env(value: Any) -> Any:
             raise words(f"env has the name {shown(name)}; no variable can have it")
         if not (isinstance(each, str) and storable(each)) and not is_number(each):
             raise words(f"env.{name} is {shown(each)}; give text, in quotes")
-        if _SECRET.search(name):
-            raise words(
-                f"env.{name} would stand in the study DB and in what others see of it; set it in "
-                "the environment of the workers, which every trial gets"
-            )
+        if _SECRET.search(name) or has_password(str(each)):
+            raise words(f"env.{name} is a secret, {_STORED} every trial has that too")
     return {name: str(each) for name, each in value.items()}
 
 
@@ -160,12 +169,14 @@ def read_program_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> Pr
     """Return the typed keys, with every fault put into words."""
     own = {name: value for name, value in data.items() if name != "parameters"}
     own["name"] = own.get("name") or path.stem
-    if "metric" not in own:
-        text = "metric is missing: what the script reports, and whether to minimize or maximize it"
-        faults.add((), f"{text}, as metric: {{name: val_loss, goal: minimize}}")
-        own["metric"] = {"name": "missing"}
     refuse_objectives(own, faults)
-    metric = own.setdefault("metric", {"name": "missing"})
+    metric = own.setdefault("metric", {"name": EXIT_CODE})
+    needs = None if "metric" in data else _needs_metric(own)
+    if needs is not None:
+        example = "metric: {name: val_loss, goal: minimize}"
+        faults.add(
+            (), f"metric is missing, which {needs} needs: what the script reports. {example}"
+        )
     if isinstance(metric, Mapping) and "name" not in metric:
         faults.add(("metric",), "metric.name is missing: what the script reports, such as val_loss")
         own["metric"] = {**metric, "name": "missing"}
@@ -185,13 +196,22 @@ def read_program_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> Pr
     return validated(ProgramFile, own, faults, own_loop=True)
 
 
+def _needs_metric(own: Mapping[str, Any]) -> str | None:
+    """Return what cannot do without a metric, as a sweep that tries everything can."""
+    method = own.get("method", "tpe")
+    if method not in ("random", "grid", "qmc", "custom"):
+        return f"method {method}" if isinstance(method, str) else None
+    return "early_terminate" if own.get("early_terminate", "none") != "none" else None
+
+
 def _as_wandb(stop: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return W&B's hyperband with W&B's defaults: strict, and max_iter before min_iter."""
-    if stop.get("type") != "hyperband":
-        return stop
-    both = {"min_iter", "max_iter", "s"} <= stop.keys()
-    kept = {name: each for name, each in stop.items() if not (both and name == "min_iter")}
-    return {"strict": True, **kept}
+    """Return W&B's hyperband as W&B reads it: max_iter and s come before min_iter.
+
+    `strict` is off where it is absent, as W&B's documentation has it; the schema of its package
+    sweeps 0.3.0 says otherwise.
+    """
+    both = stop.get("type") == "hyperband" and {"min_iter", "max_iter", "s"} <= stop.keys()
+    return {name: each for name, each in stop.items() if not (both and name == "min_iter")}
 
 
 def _check_stopper(stop: Mapping[str, Any], faults: Faults) -> None:

@@ -7,6 +7,7 @@ nested as in `parameters` or with dots (`optimizer.lr`); constants are filled in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from sweeps.config import ScriptConfig
@@ -16,7 +17,7 @@ from sweeps.space.script import SCRIPT, ScriptKnob, ScriptSpace, script_config
 from sweeps.space.space import Owner
 from sweeps.spec.distributions import read_distribution
 from sweeps.spec.faults import Faults, dotted, nearest, shown
-from sweeps.spec.program_keys import storable
+from sweeps.spec.program_keys import has_password, storable
 from sweeps.spec.yaml_lines import Path
 
 _LONGEST_NAME = 400  # characters: the study DB's names have 512
@@ -52,8 +53,11 @@ def _read(
                 faults.add(here, f"{dotted(here)} takes one key, parameters, with a mapping")
             else:
                 yield from _read(inner, (*here, "parameters"), path, faults)
-        elif not _all_storable(value):
+        elif not all(map(storable, _texts(value))):
             faults.add(here, f"{dotted(here)} has text with NUL or half a character in it")
+        elif any(map(has_password, _texts(value))):
+            text = "has a password in it, which would be stored and shown"
+            faults.add(here, f"{dotted(here)} {text}; let the script read it from its environment")
         else:
             distribution = read_distribution(value, here, faults)
             if distribution is not None:
@@ -70,12 +74,13 @@ def _as_grid(knob: ScriptKnob) -> ScriptKnob:
     )
 
 
-def _all_storable(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_all_storable(each) for pair in value.items() for each in pair)
-    if isinstance(value, list):
-        return all(map(_all_storable, value))
-    return not isinstance(value, str) or storable(value)
+def _texts(value: Any) -> Iterator[str]:
+    """Return every text in a value: those of lists and mappings, keys included."""
+    if isinstance(value, str):
+        yield value
+    inner = value if isinstance(value, list) else ()
+    for each in chain(*value.items()) if isinstance(value, Mapping) else inner:
+        yield from _texts(each)
 
 
 def _check_keys(space: ScriptSpace, faults: Faults) -> None:
@@ -127,8 +132,8 @@ def check_script_entry(entry: Any, place: Path, space: ScriptSpace, faults: Faul
         text = f"{dotted(place)} gives no value to {', '.join(map(shown, missing))}"
         faults.add(place, f"{text}; a script's parameters have no published defaults")
     for path, value in found.items():
-        if not _all_storable(value):
-            faults.add((*place, *path), f"{dotted((*place, *path))} has text with NUL in it")
+        if any(has_password(text) or not storable(text) for text in _texts(value)):
+            faults.add((*place, *path), f"{dotted((*place, *path))} has NUL or a password in it")
 
 
 def known_script_config(entry: Mapping[str, Any], space: ScriptSpace) -> ScriptConfig:

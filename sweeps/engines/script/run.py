@@ -21,6 +21,7 @@ from sweeps.scripts.child import Child, how_it_ended, read_some
 from sweeps.scripts.messages import Message, Pairs
 from sweeps.scripts.metrics_file import MetricsFile
 from sweeps.scripts.output import OUTPUTS, Output
+from sweeps.scripts.program import EXIT_CODE
 
 LEAVE_SECONDS = 5.0
 """For a script that was told to stop, and heeds it, before it is asked by SIGTERM."""
@@ -252,6 +253,8 @@ class Run:
             self._told_all(self._file.rest())
         if not self.stopped:
             self._reports.end()
+            if self._metric == EXIT_CODE and self._child.code == 0:
+                self._told({EXIT_CODE: 0.0})
 
     def _answer(self, connection: Connection, *, stop: bool) -> None:
         self._refused(self._channel.answer(connection, stop=stop))

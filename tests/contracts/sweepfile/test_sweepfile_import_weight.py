@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SWEEP = """\
 task: digits-mlp
 optimizer: [adamw, sgd]
@@ -14,6 +16,14 @@ parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 0.1}
   hidden: {distribution: q_log_normal, mu: 4}
 enqueue: [{optimizer: sgd, lr: 0.1}]
+"""
+PROGRAM = """\
+program: train.py
+metric: {name: loss}
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-4, max: 0.1}
+  opt: {parameters: {hidden: {distribution: q_log_normal, mu: 4}}}
+baseline: {lr: 1, opt.hidden: 3}
 """
 READ = """\
 import sys
@@ -27,8 +37,9 @@ print(*[name for name in heavy if name in sys.modules])
 """
 
 
-def test_a_task_file_is_read_without_heavy_imports(tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(SWEEP)
+@pytest.mark.parametrize("text", [SWEEP, PROGRAM], ids=["task", "program"])
+def test_a_sweep_file_is_read_without_heavy_imports(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", READ], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -211,7 +211,7 @@ def test_text_that_utf_8_has_not_is_copied_escaped(study: Any, uri: str) -> None
     assert failed.data.tags["reason"].startswith(r"OSError: 'a\udc80' \udc80")
     assert len(failed.data.tags["reason"]) == 8000
     (parent,) = client.search_runs([failed.info.experiment_id], "tags.status = 'finished'")
-    assert r"path b\udc81" in parent.data.tags["mlflow.note.content"]
+    assert r"path b\\udc81" in parent.data.tags["mlflow.note.content"]
     board = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/leaderboard.json"))
     assert [row["reason"] and row["reason"][:12] for row in board] == [None, "OSError: 'a\udc80"]
 

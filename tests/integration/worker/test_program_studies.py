@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from studies import SweeplaneError, UserError, get_sweep, open_storage
+from studies import SweeplaneError, UserError, get_sweep, open_storage, queries
 from sweeps.cli import main
 from sweeps.launch import open_sweep
 from sweeps.spec import load_spec
@@ -190,3 +190,19 @@ def test_what_a_script_says_of_itself_is_escaped(tmp_path: Path) -> None:
     shown: Any = CliRunner().invoke(main, ["show", spec.name, "0", "--storage", url])
     assert r"\x1b[31m [/red] |x|" in shown.output
     assert shown.output.replace("\n", "").isprintable()
+
+
+def test_a_sweep_without_a_metric_has_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import sys\nprint('loss=0.25')\nsys.exit(sys.argv[1] == '--a=2')\n"
+    )
+    (tmp_path / "sweep.yaml").write_text(
+        "program: train.py\nmethod: grid\nparameters: {a: {values: [1, 2, 3]}}\ndevice: cpu\n"
+        "budget: {failures: 9}\n"
+    )
+    spec = load_spec(tmp_path / "sweep.yaml")
+    sweep = open_sweep(spec, f"sqlite:///{tmp_path}/sweeps.db", spec.name)
+    with sweep.storage, Worker(sweep) as worker:
+        worker.run()
+        ended = [(row.outcome, row.value) for row in queries.leaderboard(sweep.storage, spec.name)]
+    assert ended == [("complete", 0.0)] * 2 + [("failed", None)] * 3  # a grid tries again

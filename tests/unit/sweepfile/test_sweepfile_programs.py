@@ -13,7 +13,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweeps.config import Config, ScriptConfig, read_config
-from sweeps.scripts.program import DEFAULT_COMMAND, Program
+from sweeps.scripts.program import DEFAULT_COMMAND, EXIT_CODE, Program
 from sweeps.spec import Spec, differences, load_spec
 from sweeps.spec.models import EarlyTerminate
 from sweeps.spec.yaml_1_1 import read_yaml_1_1
@@ -31,7 +31,7 @@ description: of a script
 method: bayes
 metric: {name: val/loss, goal: maximize, target: 0.9, impute: worst}
 run_cap: 12
-early_terminate: {type: hyperband, min_iter: 3, s: 2, some: thing}
+early_terminate: {type: hyperband, min_iter: 3, s: 2}
 command: ["${env}", "${interpreter}", "${program}", --gpus, 2, 1e-3, true, "${args_no_hyphens}"]
 parameters:
   lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-1}
@@ -59,13 +59,13 @@ def load(tmp_path: Path) -> Load:
 
 
 def test_a_file_of_wandb_is_read_as_wandb_reads_it(load: Load, tmp_path: Path) -> None:
-    spec = load(WANDB.replace(", some: thing", ""))
+    spec = load(WANDB)
     assert spec.passed_over == ("project", "entity", "settings", "metric.impute")
     assert (spec.name, spec.description, spec.method) == ("my sweep", "of a script", "gp")
     metric = spec.metric
     assert (metric.name, metric.goal, metric.target) == ("val/loss", "maximize", 0.9)
     assert spec.budget.trials == 12
-    hyperband = EarlyTerminate(type="hyperband", min_iter=3, s=2, strict=True)
+    hyperband = EarlyTerminate(type="hyperband", min_iter=3, s=2)
     assert spec.early_terminate == hyperband
     command = (*DEFAULT_COMMAND[:3], "--gpus", "2", "0.001", "True", "${args_no_hyphens}")
     assert spec.program == Program(command, "src/train.py", tmp_path)
@@ -82,7 +82,7 @@ def test_a_file_of_wandb_is_read_as_wandb_reads_it(load: Load, tmp_path: Path) -
 
 
 def test_a_trial_of_a_script_has_its_parameters_nested_and_sorted_as_wandb_does(load: Load) -> None:
-    spec = load(WANDB.replace(", some: thing", ""))
+    spec = load(WANDB)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     trial = study.ask()
     sampled = spec.space.suggest(trial)
@@ -136,11 +136,24 @@ def test_keys_of_our_own(load: Load, tmp_path: Path) -> None:
     assert spec.early_terminate == EarlyTerminate(type="asha", min_epochs=2)
 
 
+@pytest.mark.parametrize("method", ["random", "grid", "qmc"])
+def test_a_sweep_that_tries_everything_needs_no_metric(load: Load, method: str) -> None:
+    spec = load(f"program: a.py\nmethod: {method}\nparameters: {{a: {{values: [1, 2]}}}}\n")
+    assert (spec.metric.name, spec.metric.goal) == (EXIT_CODE, "minimize")
+
+
+def test_a_module_is_no_file(load: Load) -> None:
+    head = SMALL.replace("train.py", "pkg.train")
+    assert load(SMALL).program.runs_file
+    assert not load(head + "command: [python, -m, '${program}', '${args}']\n").program.runs_file
+    assert not load(head + "command: [python, other.py, '${args}']\n").program.runs_file
+
+
 def test_max_iter_comes_before_min_iter_as_wandb_has_it(load: Load) -> None:
     text = SMALL + "early_terminate: {type: hyperband, min_iter: 2, max_iter: 27, s: 2"
     found = load(text + "}\n").early_terminate
-    assert (found.min_iter, found.max_iter, found.s, found.strict) == (None, 27, 2, True)
-    assert load(text + ", strict: false}\n").early_terminate.strict is False
+    assert (found.min_iter, found.max_iter, found.s, found.strict) == (None, 27, 2, False)
+    assert load(text + ", strict: true}\n").early_terminate.strict is True
 
 
 def test_known_parameters_are_given_nested_or_with_dots(load: Load) -> None:
@@ -215,7 +228,7 @@ def test_a_program_file_read_again_at_its_own_place(load: Load, tmp_path: Path) 
 
 
 def test_json_of_a_program_has_its_own_keys_and_no_password(load: Load) -> None:
-    spec = load(SMALL + "storage: postgresql+psycopg://me:secret@db/x\nenv: {A: 'http://u:pw@h'}\n")
+    spec = load(SMALL + "storage: postgresql+psycopg://me:secret@db/x\n")
     found = spec.to_json()
     assert not found.keys() & {"task", "optimizer", "lanes", "epochs", "repeats"}
     assert found["command"] == DEFAULT_COMMAND

@@ -1,4 +1,4 @@
-"""Whatever stands in a task file, reading it ends in a Spec or in a UserError."""
+"""Whatever stands in a sweep file, reading it ends in a Spec or in a UserError."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from studies.errors import UserError
 from sweeps.spec import load_spec
@@ -32,6 +34,25 @@ enqueue: [{optimizer: sgd, lr: 0.1}]
 early_terminate: {type: asha, min_epochs: auto, eta: 3}
 budget: {trials: 100, time: 30m}
 seed: 0
+"""
+PROGRAM = """\
+program: train.py
+command: ["${interpreter}", "${program}", "${args}"]
+env: {A: b}
+working_directory: .
+metrics_file: "{trial}.jsonl"
+trials_per_device: 2
+project: mine
+method: bayes
+metric: {name: loss, goal: minimize, target: 0.1}
+parameters:
+  lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-1}
+  optimizer: {parameters: {name: {values: [adam, sgd]}, eps: {value: 1.0e-8}}}
+  depth: {min: 1, max: 4}
+baseline: {lr: 0.001, optimizer: {name: adam}, depth: 2}
+enqueue: [{lr: 0.1, optimizer.name: sgd, depth: 1}]
+early_terminate: {type: hyperband, min_iter: 2, eta: 3}
+budget: {trials: 100, time: 30m}
 """
 ODD: list[Any] = [
     None, True, False, -1, 0, 1.5, 10**400, 1e308, "", "x", "auto", "none", "sgd", [], [1], [None],
@@ -79,12 +100,13 @@ def changed(data: Any, rng: random.Random) -> Any:
     return data
 
 
-def test_odd_files_are_read_or_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("good", [GOOD, PROGRAM], ids=["task", "program"])
+def test_odd_files_are_read_or_refused(tmp_path: Path, good: str) -> None:
     rng = random.Random(11)
     path = tmp_path / "sweep.yaml"
     refused = 0
     for _ in range(150):
-        path.write_text(json.dumps(changed(read_yaml(GOOD).data, rng), indent=1))  # JSON is YAML
+        path.write_text(json.dumps(changed(read_yaml(good).data, rng), indent=1))  # JSON is YAML
         try:
             spec = load_spec(path)
         except UserError as error:

@@ -6,6 +6,10 @@ _LAUNCH = (
     "is a key of W&B Launch or of its custom schedulers, which are not here; give program or"
     " command, and a method"
 )
+_STORED = (
+    "which would stand in the study DB and in what others see of it; set a variable in the"
+    " environment of the workers:"
+)
 _WORDS = "give the words of a command: a list such as [python, train.py, '${args}']"
 _TASKS = "is a key of task files, which train a model here;"
 _MACROS = (
@@ -79,8 +83,7 @@ parameters:
             " min_iter, or max_iter and s; asha needs neither",
             "5: metrics_file: trials that run at once would write into one file; put {trial} into"
             " its name, or drop trials_per_device",
-            "6: env.WANDB_API_KEY would stand in the study DB and in what others see of it; set it"
-            " in the environment of the workers, which every trial gets",
+            f"6: env.WANDB_API_KEY is a secret, {_STORED} every trial has that too",
             "8: parameters.a takes one key, parameters, with a mapping",
             "9: parameters.b takes one key, parameters, with a mapping",
             r"10: parameters.new\nline; rm -rf /: min 2 is greater than max 1",
@@ -115,13 +118,34 @@ enqueue: [{a: {b: 1}}, 3]
             " 'a.b', 'lr'",
             "9: baseline gives no value to 'a.b'; a script's parameters have no published defaults",
             "10: enqueue[1] is 3; give a mapping",
+            "10: enqueue[0] gives no value to 'a.b', 'lr'; a script's parameters have no published"
+            " defaults",
+        ],
+    ),
+    "a program's passwords": (
+        """\
+program: train.py
+metric: {name: loss}
+command: [python, "${program}", --db, "postgresql://me:pw@host/x"]
+env: {DB: "postgresql://me:pw@host/x"}
+parameters:
+  a: {values: [[1, {b: "http://me:pw@host"}], 2]}
+  b: {min: 1, max: 2}
+enqueue: [{a: "http://me:pw@host", b: 1}]
+""",
+        [
+            f"3: command has a password in it, {_STORED} ${{envvar:NAME}} stands for it",
+            f"4: env.DB is a secret, {_STORED} every trial has that too",
+            "6: parameters.a has a password in it, which would be stored and shown; let the script"
+            " read it from its environment",
+            "8: enqueue[0]: the script has no parameter 'a'. It has: 'b'",
         ],
     ),
     "a program without parameters": (
         "program: train.py\n",
         [
-            "1: metric is missing: what the script reports, and whether to minimize or maximize"
-            " it, as metric: {name: val_loss, goal: minimize}",
+            "1: metric is missing, which method tpe needs: what the script reports. metric:"
+            " {name: val_loss, goal: minimize}",
             "1: parameters is missing: what the script takes, and what each may be",
         ],
     ),
