@@ -63,6 +63,8 @@ class Spec(SweepFile):
     program: Program | None = Field(default=None, exclude=True)
     passed_over: tuple[str, ...] = Field(default=(), exclude=True)
     own_loop: bool = Field(default=False, exclude=True)
+    known_as: str | None = Field(default=None, exclude=True)
+    """The task as its study has it, where its file stands elsewhere on this machine."""
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> AnyConfig | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
