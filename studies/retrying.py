@@ -32,7 +32,7 @@ from studies.errors import OutOfReachError
 from studies.reading import said
 
 RETRY_SECONDS = 300.0
-DRAIN_SECONDS = 10.0  # the same for a process that was told to end
+DRAIN_SECONDS = 5.0  # the same for a process that was told to end: less than its grace period
 SAID_AFTER_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
+from sweeps.engines.base import Cut
+
 if TYPE_CHECKING:
     from studies import Order
     from sweeps.engines.base import Feed, Outcome, Outlook, Point, Trial
@@ -29,11 +31,17 @@ class Interrupted(BaseException):
 
 
 class Interruptible:
-    """A feed whose engine may be interrupted while it trains; `idle` says when it should be."""
+    """A feed whose engine may be interrupted while it trains.
 
-    def __init__(self, feed: Feed, idle: Callable[[], bool]) -> None:
-        self._feed, self._idle = feed, idle
-        self._training = False
+    `idle` says when it should be, since it holds no trial any more, and `overdue` when it should be
+    cut, since this process must end.
+    """
+
+    def __init__(
+        self, feed: Feed, idle: Callable[[], bool], overdue: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._feed, self._idle, self._overdue = feed, idle, overdue
+        self._training = self._was_cut = False
 
     def outlook(self) -> Outlook:
         return self._call(self._feed.outlook)
@@ -58,12 +66,20 @@ class Interruptible:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Raise `Interrupted` in the body, which runs in the main thread, after `interrupt`."""
+        """Raise `Interrupted` or `Cut` in the body after `interrupt`.
+
+        The body runs in the main thread. A `Cut` comes once: what follows it must not be cut.
+        """
 
         def handle(_number: int, _frame: FrameType | None) -> None:
-            if self._training and self._idle():
+            if not self._training:
+                return
+            if self._idle():
                 self._training = False
                 raise Interrupted
+            if self._overdue() and not self._was_cut:
+                self._training, self._was_cut = False, True
+                raise Cut
 
         before = signal.signal(signal.SIGURG, handle)
         try:

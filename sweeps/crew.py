@@ -25,6 +25,7 @@ from sweeps.config import read_config
 from sweeps.control import ended_by, note
 from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.device import resolve_device
+from sweeps.logs import event
 from sweeps.member import Member, draining
 from sweeps.numbers import Numbers
 from sweeps.plan import plan
@@ -41,7 +42,10 @@ OUT_OF_REACH = "the study DB is out of reach; the workers try again"
 
 
 class Crew:
-    """Runs a sweep with its processes: `with Crew(sweep, places, ...) as crew: crew.run()`."""
+    """Runs a sweep with its processes: `with Crew(sweep, places, ...) as crew: crew.run()`.
+
+    `leads`: this is `sweeps run`; else `sweeps worker --count N`, which joins one.
+    """
 
     def __init__(
         self,
@@ -51,12 +55,14 @@ class Crew:
         *,
         lease_seconds: float,
         warn: Callable[[str], None],
+        leads: bool = True,
     ) -> None:
         self._sweep, self._places, self._changed = sweep, places, changed
+        self._leads = leads
         self._warn, self._warned = warn, set[str]()
         device = resolve_device(sweep.spec.device)
         self._member = Member(
-            sweep, device=device, lanes=0, leads=True, lease_seconds=lease_seconds
+            sweep, device=device, lanes=0, leads=leads, lease_seconds=lease_seconds
         )
         self._draining = False
         self._before = _ended(sweep.study.get_trials(deepcopy=False))
@@ -71,7 +77,7 @@ class Crew:
         """
         with ExitStack() as stack:
             stack.enter_context(self._member)
-            self._member.beating(lambda _: None, self._drain, self._changed, self._obey)
+            self._member.beating(lambda _: None, self.drain, self._changed, self._obey)
             self._stack = stack.pop_all()
         return self
 
@@ -92,8 +98,9 @@ class Crew:
         """
         try:
             with self._member.present():
-                plan(self._sweep)
-                with draining(self._drain, lambda _: self._send(signal.SIGKILL)):
+                if self._leads:
+                    plan(self._sweep)
+                with draining(self.drain, lambda _: self._send(signal.SIGKILL)):
                     self._watch()
                 return self._why_ended()
         except BaseException:
@@ -111,12 +118,14 @@ class Crew:
             raise errors[0]
         if self._draining:
             return ended_by(order)
-        self._member.ending = "finished"
         trials = self._sweep.study.get_trials(deepcopy=False)
         spent = Spent()
         spent.look(trials)
         met = make_budget(self._sweep.spec).met(spent, self._member.elapsed())
-        return met or exhausted(self._sweep, trials) or "the workers have ended"
+        met = met or exhausted(self._sweep, trials)
+        if met or self._leads:
+            self._member.ending = "finished"
+        return met or "the workers have ended"
 
     def _watch(self) -> None:
         stopping = False
@@ -128,6 +137,7 @@ class Crew:
             for place in self._places:
                 place.tend(drain=stopping)
                 if place.said:
+                    event(place.said)
                     self.progress.note, place.said = place.said, ""
                 self._pass_on(place.warnings)
             if time.monotonic() - self._shown >= SHOW_SECONDS:
@@ -174,7 +184,8 @@ class Crew:
                 progress.saw(number, trials[number].values[0])
         self._shown = time.monotonic()
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Let each worker end its epoch, hand its trial back, and end."""
         self._draining = True
         self.progress.note = "draining: each worker ends its epoch and hands its trial back"
 

@@ -10,6 +10,7 @@ A non-finite objective never reaches a pruner. A diverged trial is PRUNED with t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from studies.roster import live_workers
 from sweeps.asking import Asked, Asker
 from sweeps.breaker import Breaker
 from sweeps.budget import Budget, Spent
+from sweeps.crowd import share_at_once
 from sweeps.engines.base import Ending, Outcome, Outlook, Point, Trial
+from sweeps.logs import event
 from sweeps.outcomes import Held, to_finish
 from sweeps.progress import Progress, Running
 from sweeps.pruning import stopped
@@ -31,14 +34,7 @@ from sweeps.resuming import Begun, Resuming
 
 DRAINED = "drained"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
-SHARE_AT_ONCE = 8
-"""A sampler that learns has at most an eighth of the budget's trials in training at once."""
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
-
-
-def share_at_once(trials: float, *, learns: bool) -> float:
-    """Return how many of a worker's trials train at once at most; `learns`: as in `FeedRules`."""
-    return trials / SHARE_AT_ONCE if learns else trials
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,7 @@ class StudyFeed:
     `asker` claims and draws trials under the leases of `holding`, `resuming` keeps their
     checkpoints, `exhausted` says in words that the space has no new point (a grid), `elapsed` is
     the sweep's wall clock in seconds, and `changed` is called when the study DB has something new.
+    After `idle_exit` seconds without a trial it ends.
     """
 
     def __init__(
@@ -77,6 +74,7 @@ class StudyFeed:
         elapsed: Callable[[], float],
         progress: Progress,
         changed: Callable[[], None],
+        idle_exit: float = math.inf,
     ) -> None:
         self._study, self._holding, self._rules = study, holding, rules
         self._storage = holding.storage
@@ -85,23 +83,23 @@ class StudyFeed:
         self._held: dict[int, Held] = {}  # by number
         self._breaker = Breaker(self._storage, study._study_id, study.study_name, rules.failures)
         self._spent = Spent()
-        self._draining = self._paused = False
+        self._draining = self._paused = self.was_idle = False
+        self._idle_exit = idle_exit
         self.ended: str | None = None
 
-    def drain(self) -> None:
-        """Let running trials end their epoch, hand them back and give out no more."""
+    def drain(self, until: float = math.inf) -> None:
+        """Let running trials end their epoch, hand them back and give out no more.
+
+        `until`, by `time.monotonic`: checkpoints that are not written then are left.
+        """
         self._draining = True
+        self._resuming.until = until
 
     def obey(self, order: Order) -> None:
         """Do what the study says: wait without a trial while it is paused, drain at its end."""
         self._paused = order.control == "pause"
         if order.ends:
             self._draining = True
-
-    @property
-    def leaving(self) -> bool:
-        """Whether running trials are to be handed back."""
-        return self._draining or self._paused
 
     @property
     def idle(self) -> bool:
@@ -130,7 +128,11 @@ class StudyFeed:
 
     def take(self, n: int) -> list[Trial]:
         """Return trials to start; while others hold all that is left, wait for what they leave."""
+        began = time.monotonic()
         while not self._draining:
+            if not self._held and time.monotonic() - began >= self._idle_exit:
+                self.was_idle, self.ended = True, f"no trial for {self._idle_exit:g} s"
+                return []
             if self._paused:
                 if self._held:
                     return []
@@ -192,11 +194,9 @@ class StudyFeed:
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         fence, held = self._holding.fence, self._held
         for outcome in outcomes:
-            if outcome.ending is Ending.STOPPED and held[outcome.number].stop is None:
-                held[outcome.number].stop = DRAINED  # the engine leaves, and was not asked to
-        back = [held[o.number].trial_id for o in outcomes if self._stopped(o, DRAINED)]
-        if back:
-            self._storage.hand_back(self._study._study_id, back, fence)
+            if outcome.ending is Ending.STOPPED and self._draining:  # it may have been cut
+                held[outcome.number].stop = held[outcome.number].stop or DRAINED
+        self._hand_back([o for o in outcomes if self._stopped(o, DRAINED)])
         ended = [o for o in outcomes if not self._stopped(o, DRAINED, LOST)]
         tests = [Report(held[o.number].trial_id, o.epochs, None, o.test) for o in ended if o.test]
         if tests:
@@ -212,6 +212,14 @@ class StudyFeed:
                     self._count(outcome, row)
         self._drop([outcome.number for outcome in outcomes], over)
         self._breaker.check()
+
+    def _hand_back(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._resuming.leave(outcome)
+            event("trial handed back", trial=outcome.number, epochs=outcome.epochs)
+        if outcomes:
+            back = [self._held[outcome.number].trial_id for outcome in outcomes]
+            self._storage.hand_back(self._study._study_id, back, self._holding.fence)
 
     def _drop(self, numbers: Sequence[int], over: Collection[int] = ()) -> None:
         """Forget trials; of those that are `over` nothing is kept."""
@@ -246,6 +254,7 @@ class StudyFeed:
             epoch = max(curve, default=0)
             running = Running(trial.config.title, trial.config.epochs, epoch, curve.get(epoch))
             self._progress.running[trial.number] = running
+            event("trial taken", trial=trial.number, epoch=epoch, config=trial.config.title)
             given.append(trial)
         return given
 
@@ -257,7 +266,7 @@ class StudyFeed:
         )
 
     def _reason_to_stop(self, seconds: float) -> str | None:
-        if self.leaving:
+        if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:
@@ -287,4 +296,7 @@ class StudyFeed:
         self._progress.outcomes[name] += 1
         if name == "complete" and finish.values:
             self._progress.saw(outcome.number, finish.values[0])
+        value = finish.values[0] if finish.values else None
+        more = {"outcome": name, "epochs": outcome.epochs, "value": value, "error": outcome.error}
+        event("trial ended", trial=outcome.number, **more)
         self._breaker.saw(name, outcome.error)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from optimizers import RULES
 from studies.errors import SweeplaneError, UserError
+from sweeps.crowd import learns, share_at_once
 from sweeps.device import name_of, resolve_device
 from sweeps.engines.base import Objective, Trial
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.lanes.ladder import Ladder
 from sweeps.engines.lanes.trying import Trying
-from sweeps.feed import share_at_once
 from sweeps.launch import OpenTask, open_task
 from sweeps.pruning import bands, first_epoch
 from sweeps.spec.known import known_config
-from sweeps.worker import learns, longest_warmup
+from sweeps.worker import longest_warmup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,6 +31,7 @@ from studies import (
 )
 from sweeps.config import Config
 from sweeps.device import resolve_device
+from sweeps.drift import CODE, code_hash, has_drifted
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
 from sweeps.scripts.finding import check_program, no_task
@@ -47,7 +48,8 @@ class OpenSweep:
     """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
 
     A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`. `function`: the
-    task's own, where it trains by itself and there are no tasks to build.
+    task's own, where it trains by itself and there are no tasks to build. `drifted`: the task's
+    code has changed since the study was run before.
     """
 
     spec: Spec
@@ -58,6 +60,7 @@ class OpenSweep:
     epochs: int
     batch_size: int
     created: bool
+    drifted: bool = False
     function: Callable[..., object] | None = None
 
     @property
@@ -180,25 +183,21 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
         pass
     own = open_task(spec)
     storage = open_storage(url)
-    found = get_sweep(storage, name)
+    found, drifted = get_sweep(storage, name), False
     if found is None:
         study_id = create_sweep(storage, name, [spec.metric.goal], _record(spec))
     else:
         study_id = found.study_id
-        stored, file = found.record, _record_path(spec)
-        if keep and (stored.spec_text, stored.spec_file) != (spec.text, file):
+        stored = found.record
+        drifted = has_drifted(stored.spec, spec)
+        before = (stored.spec_text, stored.spec_file, stored.spec.get(CODE))
+        if keep and before != (spec.text, _record_path(spec), code_hash(spec)):
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     sizes = (own.epochs, own.batch_size)
+    more = {"created": found is None, "drifted": drifted}
     return OpenSweep(
-        spec,
-        own.tasks,
-        storage,
-        study,
-        study_id,
-        *sizes,
-        created=found is None,
-        function=own.function,
+        spec, own.tasks, storage, study, study_id, *sizes, **more, function=own.function
     )
 
 
@@ -281,7 +280,7 @@ def _record(spec: Spec) -> SweepRecord:
     return SweepRecord(
         spec_text=spec.text,
         spec_file=_record_path(spec),
-        spec={**spec.to_json(), "meaning": spec.meaning()},
+        spec={**spec.to_json(), "meaning": spec.meaning(), CODE: code_hash(spec)},
         space=spec.space.signature(),
         seed=spec.seed,
         git_commit=commit,

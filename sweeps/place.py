@@ -9,6 +9,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from subprocess import DEVNULL
 from typing import IO
 from weakref import WeakSet
 
@@ -53,6 +54,11 @@ class _Running:
         with suppress(BrokenPipeError):  # it has ended, which `tend` sees
             self.process.stdin.write(BEGIN)
 
+    def dismiss(self) -> None:
+        """Let it drain, or end if it has not begun: it may not have been ready for a signal."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
     def last_words(self) -> str:
         """Return what a process that has ended wrote to standard error."""
         if self.process.stdin is not None:
@@ -65,8 +71,11 @@ class _Running:
 class Place:
     """One of the processes; after a death it is started again, after a pause that grows."""
 
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], out: int = DEVNULL
+    ) -> None:
         self.name, self._command, self._environment = name, command, environment
+        self._out = out  # a file's descriptor, for its standard output
         self._running: _Running | None = None
         self._deaths, self._next, self._started = 0, 0.0, 0.0
         self.over = False
@@ -92,7 +101,9 @@ class Place:
             said = self._said(self._running.last_words())
             self._running = None
             self._ended(code, said, now, drain=drain)
-        elif not drain:
+        elif drain:
+            self._running.dismiss()
+        else:
             self._running.begin()
 
     def end(self) -> None:
@@ -116,7 +127,7 @@ class Place:
             env=self._environment,
             bufsize=0,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=self._out,
             stderr=log,
             process_group=0,  # Ctrl-C in a terminal reaches this process alone
         )

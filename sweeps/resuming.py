@@ -2,6 +2,7 @@
 
     begin    trials that were begun before, rewound to their last checkpoint
     offer    a point's state, written when it is due, or when the trial is handed back
+    leave    the state of a trial that is handed back in the middle of an epoch
     end      a trial's files go when it has ended
 
 A folder that is full or read-only and a state that no file can hold never fail a trial: one
@@ -10,6 +11,8 @@ warning says so, and the trial starts from its first epoch where it is taken ove
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +26,7 @@ from sweeps.keeping import Every, Keeping, default_folder, study_folder
 from sweeps.state_tree import UnstorableError
 
 if TYPE_CHECKING:
-    from sweeps.engines.base import Point, State, Trial
+    from sweeps.engines.base import Outcome, Point, State, Trial
     from sweeps.launch import OpenSweep
 
 
@@ -63,6 +66,7 @@ class Resuming:
     ) -> None:
         self._holding, self._owner, self._folder, self._every = holding, owner, folder, every
         self._warn, self._warned = warn, set[str]()
+        self.until = math.inf  # by `time.monotonic`: what is not written by then is left
         self._kept: dict[int, _Kept] = {}  # by number
 
     def begin(self, trials: Mapping[int, Begun]) -> dict[int, Begun]:
@@ -99,6 +103,14 @@ class Resuming:
             self._write(kept, point.state)
             kept.epoch, kept.seconds = point.epoch, point.seconds
 
+    def leave(self, outcome: Outcome) -> None:
+        """Write the state of a trial that was cut in the middle of an epoch."""
+        kept = self._kept[outcome.number]
+        if self._every is None or outcome.state is None or not kept.storable:
+            return
+        if kept.epoch < outcome.epochs < kept.trial.config.epochs:
+            self._write(kept, outcome.state)
+
     def end(self, number: int, *, over: bool) -> None:
         """Forget a trial that this worker trains no more; `over`: nobody does, and its files go."""
         self._kept.pop(number, None)
@@ -127,6 +139,13 @@ class Resuming:
 
     def _write(self, kept: _Kept, state: Callable[[], State]) -> None:
         trial = kept.trial
+        if time.monotonic() > self.until:
+            self._say(
+                "time",
+                "the grace period was too short for the checkpoints of all trials: those without "
+                "go on from their last one. Give more with --grace",
+            )
+            return
         try:
             checkpoints.save(self._folder, self._owner, trial, kept.token, state())
         except OSError as error:

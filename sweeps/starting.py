@@ -1,36 +1,44 @@
-"""The processes of `sweeps run --workers N`, started before there is a study to work on.
+"""The processes of `sweeps run --workers N` and `sweeps worker --count N`, started ahead of time.
 
-Each takes seconds to import torch and the rest; meanwhile `sweeps run` builds the task, opens the
-study DB and makes the study. Each then waits until `Place.tend` first tells it to begin. When the
-sweep is refused, or this process dies, they end without having done anything.
+Each takes seconds to import torch and the rest; meanwhile this process builds the task, opens the
+study DB and, for `sweeps run`, makes the study. Each then waits until `Place.tend` first tells it
+to begin. When the sweep is refused, or this process dies, they end without having done anything.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 from sweeps.place import Place
 
 if TYPE_CHECKING:
     from sweeps.keeping import Keeping
-    from sweeps.spec import Spec
+
+STDERR = 2
 
 
 @contextmanager
 def starting(
-    spec: Spec, url: str, study: str, *, lease_seconds: float, keeping: Keeping
+    url: str, devices: Sequence[str], command: Sequence[str], *, logs: bool
 ) -> Iterator[list[Place]]:
-    """Start the processes that a sweep file asks for, none where it is one; end them at the end."""
-    count = spec.workers if isinstance(spec.workers, int) else 1  # not "auto"
-    command = _command(spec, study, lease_seconds, keeping)
+    """Start a process a device; end them at the end.
+
+    `command` is that of `led_command`. `logs`: they write JSON lines, which come out here on
+    standard error.
+    """
     # The URL may hold a password, which arguments would show to everybody.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "SWEEPS_STORAGE": url}
-    names = [f"worker {n}" for n in range(1, count + 1)] if count > 1 else []
-    places = [Place(name, command, environment) for name in names]
+    out = STDERR if logs else DEVNULL
+    places = [
+        Place(f"worker {number}", [*command, "--device", device], environment, out)
+        for number, device in enumerate(devices, start=1)
+    ]
     try:
         for place in places:
             place.start()
@@ -40,10 +48,22 @@ def starting(
             place.end()
 
 
-def _command(spec: Spec, study: str, lease_seconds: float, keeping: Keeping) -> list[str]:
+def led_command(
+    study: str,
+    *,
+    lease_seconds: float,
+    keeping: Keeping,
+    grace: float,
+    idle_exit: float = math.inf,
+    drift: bool = False,
+    logs: bool = False,
+) -> list[str]:
+    """Return the command of a worker of `study` that another process leads, but for its device."""
     every, folder = keeping.every, keeping.folder
-    kept = ["--checkpoint-every", "none" if every is None else str(every)]
-    kept += [] if folder is None else ["--checkpoints", str(folder)]
-    own = [sys.executable, "-m", "sweeps", "worker", "--led"]
-    lease = ["--lease-seconds", str(lease_seconds)]
-    return [*own, "--study", study, "--device", spec.device, *lease, *kept]
+    command = [sys.executable, "-m", "sweeps", "worker", "--led", "--study", study]
+    command += ["--lease-seconds", str(lease_seconds), "--grace", f"{grace:f}s"]
+    command += ["--checkpoint-every", "none" if every is None else str(every)]
+    command += [] if folder is None else ["--checkpoints", str(folder)]
+    command += [] if math.isinf(idle_exit) else ["--idle-exit", f"{idle_exit:f}s"]
+    command += ["--allow-code-drift"] if drift else []
+    return [*command, "--log", "json"] if logs else command

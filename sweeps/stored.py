@@ -34,19 +34,22 @@ def stored_spec(sweep: Sweep) -> Spec:
     """
     record = sweep.record
     meaning = record.spec["meaning"]
-    file = Path(record.spec_file or "sweep.yaml")
-    if file.parent.is_dir() and str(file.parent.resolve()) not in sys.path:
+    stood = Path(record.spec_file or "sweep.yaml")
+    file = stood if stood.parent.is_dir() else Path.cwd() / stood.name
+    if str(file.parent.resolve()) not in sys.path:
         sys.path.insert(0, str(file.parent.resolve()))  # modules beside it, as in `sweeps run`
+    task = meaning.get("task")  # a program has none
+    if task is not None:
+        task = _task_here(sweep.name, task, stood.parent)
     with tempfile.TemporaryDirectory(prefix="sweeplane-") as folder:
         copy = Path(folder) / file.name
         copy.write_text(record.spec_text, encoding="utf-8")
         try:
-            whole = {"task": meaning["task"]} if "task" in meaning else {}  # with its whole path
-            spec = load_spec(copy, whole)
-            spec = spec if spec.program is None else spec.at(file)
+            spec = load_spec(copy, {} if task is None else {"task": task})  # with its whole path
+            spec = spec.at(file).model_copy(update={"known_as": meaning.get("task")})
             reason = "; ".join(differences(meaning, spec.meaning()))
             if not reason:
-                return spec.at(file)
+                return spec
         except UserError as error:
             reason = str(error).replace(str(copy), str(file)).splitlines()[0]
     try:
@@ -59,6 +62,29 @@ def stored_spec(sweep: Sweep) -> Spec:
         f"study '{sweep.name}': its stored sweep file cannot be used here ({reason}), and "
         f"'{file}' is not that file. Add the configuration to `enqueue:` of the sweep file and "
         "run it"
+    )
+
+
+def _task_here(study: str, task: str, folder: Path) -> str:
+    """Return a study's task as it is found on this machine; `folder` is where its sweep file stood.
+
+    A task file is where it was then, else at the same place below the working directory.
+
+    Raises:
+        UserError: it is at neither.
+    """
+    module, _, factory = task.rpartition(":")
+    there = Path(module)
+    if not module.endswith(".py") or there.is_file():
+        return task
+    inside = there.relative_to(folder) if there.is_relative_to(folder) else Path(there.name)
+    here = Path.cwd() / inside
+    if here.is_file():
+        return f"{here}:{factory}"
+    raise UserError(
+        f"study '{study}': its task file is not on this machine, neither as {there} nor as {here}. "
+        "Code is not taken from the study DB: copy the file here, e.g. with its repository, and "
+        f"start the worker in the folder that has '{inside}'"
     )
 
 

@@ -2,8 +2,9 @@
 
 Any number of them may work on one study, each trial under a lease (`studies.leases`). The first
 SIGINT or SIGTERM drains: the current epoch ends, the trial is handed back with a checkpoint, the
-study keeps its place. A second one ends the process at once; another worker, or the next `run`,
-takes over what it left.
+study keeps its place. An epoch that takes longer than the grace period (`sweeps.leaving`) is cut,
+and the trial handed back as it was before. A second signal ends the process at once; another
+worker, or the next `run`, takes over what it left.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Self
 
 from optimizers import SCHEDULES
 from studies import LEASE_SECONDS, Order, Points
+from studies.timing import GRACE_SECONDS
 from sweeps.asking import Asker
-from sweeps.control import Interrupted, Interruptible, ended_by, note
+from sweeps.control import Interrupted, Interruptible, ended_by, interrupt, note
 from sweeps.counts import exhausted, make_budget, make_progress
+from sweeps.crowd import learns
 from sweeps.device import resolve_device
-from sweeps.engines.base import Engine, Objective
+from sweeps.engines.base import Cut, Engine, Objective
 from sweeps.engines.function import FunctionEngine
 from sweeps.engines.lanes.engine import LanesEngine
 from sweeps.engines.script.engine import ScriptEngine, Scripts
@@ -31,6 +34,7 @@ from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
 from sweeps.keeping import DEFAULT_KEEPING, Keeping, trials_folder
 from sweeps.launch import OpenSweep
+from sweeps.leaving import Leaving
 from sweeps.member import Member, draining
 from sweeps.notes import StudyNotes
 from sweeps.numbers import Gauge
@@ -46,7 +50,6 @@ if TYPE_CHECKING:
     from sweeps.engines.base import Engine
     from sweeps.scripts.program import Program
     from sweeps.space import Space
-    from sweeps.spec import Spec
 
 
 def to_stderr(text: str) -> None:
@@ -60,7 +63,9 @@ class Worker:
     `changed` is called after each report and finish, and now and then for those of others;
     `progress` is there to be looked at from another thread while `run` works. `leads`: this is
     `sweeps run`, of which there is one at a time, and which plans the known configurations.
-    `keeping` says where its checkpoints go, and `warn` is told in a line when they cannot.
+    `keeping` says where its checkpoints go, `grace` how long it has to end after a signal,
+    `idle_exit` after how long without a trial it leaves, both in seconds, and `warn` is told in a
+    line when checkpoints cannot be written.
     """
 
     def __init__(
@@ -71,10 +76,12 @@ class Worker:
         leads: bool = True,
         lease_seconds: float = LEASE_SECONDS,
         keeping: Keeping = DEFAULT_KEEPING,
+        grace: float = GRACE_SECONDS,
+        idle_exit: float = math.inf,
         warn: Callable[[str], None] = to_stderr,
     ) -> None:
         self._sweep, self._changed, self._leads = sweep, changed, leads
-        self._keeping, self._warn = keeping, warn
+        self._keeping, self._warn, self._idle_exit = keeping, warn, idle_exit
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
         if sweep.spec.program is not None:
@@ -86,6 +93,7 @@ class Worker:
             leads=leads,
             lease_seconds=lease_seconds,
         )
+        self._leaving = Leaving(grace, interrupt, self._member.leave)
         self.progress = make_progress(sweep)
 
     def __enter__(self) -> Self:
@@ -95,6 +103,7 @@ class Worker:
             UserError: another live process leads, and this one was to.
         """
         with ExitStack() as stack:
+            stack.enter_context(self._leaving)
             stack.enter_context(self._member)
             self._feed = self._make_feed()
             feed = self._feed
@@ -130,17 +139,19 @@ class Worker:
         except Exception:
             self._member.ending = "failed"
             raise
-        self._member.ending = "drained" if self.drained else "finished"
+        more = self.drained or self._feed.was_idle
+        self._member.ending = "drained" if more else "finished"
         return reason
 
     def _train(self) -> None:
-        engine, feed = self._engine, Interruptible(self._feed, lambda: self._feed.idle)
+        engine, leaving = self._engine, self._leaving
+        feed = Interruptible(self._feed, lambda: self._feed.idle, lambda: leaving.overdue)
         with draining(self.drain, lambda _: None), feed.listening():
             while True:
                 try:
                     engine.run(self._sweep.tasks, Timed(feed, engine.tally))
                     return
-                except Interrupted:
+                except (Interrupted, Cut):
                     self._feed.abandon()
 
     def _obey(self, order: Order) -> None:
@@ -148,8 +159,8 @@ class Worker:
         self.progress.told(note(self._sweep.study.study_name, order))
 
     def drain(self) -> None:
-        """Let the running trial end its epoch, hand it back, and end."""
-        self._feed.drain()
+        """Let the running trial end its epoch, hand it back, and end, within the grace period."""
+        self._feed.drain(until=self._leaving.begin())
         self.progress.note = "draining: the epoch ends, then the trial is handed back"
 
     @property
@@ -163,10 +174,8 @@ class Worker:
             return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
         if sweep.function is not None:
-            folder, feed = trials_folder(*own_folder(sweep, self._keeping)), self._feed
-            return FunctionEngine(
-                sweep.function, self._device, objective, folder, lambda: feed.leaving
-            )
+            folder = trials_folder(*own_folder(sweep, self._keeping))
+            return FunctionEngine(sweep.function, self._device, objective, folder)
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
@@ -222,12 +231,8 @@ class Worker:
             elapsed=self._member.elapsed,
             progress=self.progress,
             changed=self._changed,
+            idle_exit=self._idle_exit,
         )
-
-
-def learns(spec: Spec) -> bool:
-    """Return whether the sampler learns from the trials that have ended."""
-    return spec.method not in ("random", "qmc", "grid")
 
 
 def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> AnyConfig:

@@ -13,7 +13,7 @@ import click
 
 from sweeps.cli.catalog import averages, optimizers, schedules, tasks
 from sweeps.cli.control import cancel, pause, resume, stop
-from sweeps.cli.errors import refusal
+from sweeps.cli.errors import refusal, tell
 from sweeps.cli.files import init, validate
 from sweeps.cli.manage import delete, enqueue, retry
 from sweeps.cli.plan import plan
@@ -35,14 +35,14 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SweeplaneError as error:
-            click.echo(f"Error: {error}", err=True)
+            tell(str(error))
             sys.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if (said := refusal(error)) is None:
                 raise
-            click.echo(f"Error: {said}", err=True)
+            tell(said)
             sys.exit(SweeplaneError.exit_code)
 
 

@@ -1,6 +1,18 @@
-"""What becomes of a study DB that fails below a running command."""
+"""How an error is told, and what becomes of a study DB that fails below a running command."""
 
 from __future__ import annotations
+
+import click
+
+
+def tell(error: str) -> None:
+    """Say on standard error why this process ends: in words, or as a line of its JSON logs."""
+    from sweeps import logs
+
+    if logs.tells_errors:
+        logs.log.error(error)
+    else:
+        click.echo(f"Error: {error}", err=True)
 
 
 def refusal(error: Exception) -> str | None:

@@ -14,6 +14,7 @@ import click
 from sweeps.background import repeating
 from sweeps.cli import pace
 from sweeps.cli.render import duration, number, table
+from sweeps.logs import log
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -45,11 +46,14 @@ def live(progress: Progress, metric: str, *, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def warnings_after() -> Iterator[list[str]]:
-    """Print the warnings that the body adds after it: they would disturb its live table."""
+def warnings_after(*, logs: bool = False) -> Iterator[Callable[[str], None]]:
+    """Print what the body warns of after it, since it would disturb the live table.
+
+    `logs`: it is logged at once instead.
+    """
     warnings: list[str] = []
     try:
-        yield warnings
+        yield log.warning if logs else warnings.append
     finally:
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)

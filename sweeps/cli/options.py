@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from studies.timing import LEASE_SECONDS
+from studies.timing import GRACE_SECONDS, LEASE_SECONDS
 from sweeps.durations import seconds_of
 from sweeps.keeping import Every
 
@@ -33,12 +33,49 @@ json_output = click.option(
 top = click.option(
     "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Rows to show."
 )
+
+
+class Time(click.ParamType[float]):
+    """A time with its unit, in seconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds."""
+        seconds = value if isinstance(value, float) else seconds_of(str(value))
+        if seconds is None:
+            self.fail(f"{value!r} is not a time with its unit: 8s, 5m, 1h30m", param, ctx)
+        return seconds
+
+
 lease_seconds = click.option(
     "--lease-seconds",
     type=click.FloatRange(min=0.3),
     default=LEASE_SECONDS,
     show_default=True,
     help="How long a worker may be silent before another takes over its trials.",
+)
+
+
+grace = click.option(
+    "--grace",
+    metavar="TIME",
+    type=Time(),
+    default=f"{GRACE_SECONDS:g}s",
+    show_default=True,
+    help="After Ctrl-C or SIGTERM: an epoch that has not ended by half of it is cut, and its trial "
+    "handed back as it was before; the process ends within it.",
+)
+
+
+log = click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: JSON lines on standard error, with study, trial and worker in each.",
 )
 
 

@@ -14,7 +14,7 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.files import say_passed_over
-from sweeps.cli.worker import DRAINED_EXIT_CODE, use_one_thread
+from sweeps.cli.worker import DRAINED_EXIT_CODE, in_json, tell, use_one_thread
 from sweeps.keeping import Every, Keeping
 from sweeps.loading import importing
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from sweeps.place import Place
     from sweeps.spec import Spec
     from sweeps.worker import Worker
+
+DRIFTED = (
+    "{file} has changed since study '{study}' was last run: trials before and after it may not "
+    "compare, and workers that join have to have this version"
+)
 
 
 @click.command()
@@ -48,11 +53,14 @@ if TYPE_CHECKING:
     "--workers",
     metavar="N",
     type=options.AutoOrCount(),
-    help="Processes on this machine, or auto (1); default: the file's.",
+    help="Processes on this machine; auto: one a GPU, or on a CPU one a core with 8 trials of the "
+    "budget for each; default: the file's, else auto.",
 )
 @options.lease_seconds
 @options.checkpoints
 @options.checkpoint_every
+@options.grace
+@options.log
 @options.json_output
 def run(
     file: Path,
@@ -64,6 +72,8 @@ def run(
     lease_seconds: float,
     checkpoints: Path | None,
     checkpoint_every: Every | None,
+    grace: float,
+    log: str,
     as_json: bool,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
@@ -86,9 +96,11 @@ def run(
     with users:
         spec = _read(file, {"device": device, "workers": workers})
     say_passed_over(spec)
+    logs = in_json(log, name or spec.name, sys.stderr)
     names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
-    own = {"lease_seconds": lease_seconds, "keeping": Keeping(checkpoints, checkpoint_every)}
-    if _run(spec, *names, own, users, as_json=as_json):
+    keeping = Keeping(checkpoints, checkpoint_every)
+    own = {"lease_seconds": lease_seconds, "keeping": keeping, "grace": grace}
+    if _run(spec, *names, own, users, as_json=as_json, logs=logs):
         sys.exit(DRAINED_EXIT_CODE)
 
 
@@ -101,17 +113,23 @@ def _run(
     users: AbstractContextManager[object],
     *,
     as_json: bool,
+    logs: bool,
 ) -> bool:
     """Train, and say what came of it; return whether it was stopped before its end."""
-    from sweeps.starting import starting
+    from sweeps.crowd import devices_of
+    from sweeps.starting import led_command, starting
 
     with ExitStack() as stack:
         with users:
-            places = stack.enter_context(starting(spec, url, study, **own))
+            devices = devices_of(spec)
+            if len(devices) == 1:
+                spec, devices = spec.model_copy(update={"device": devices[0]}), []
+            command = led_command(study, **own, logs=logs)
+            places = stack.enter_context(starting(url, devices, command, logs=logs))
             sweep = _open(spec, url, study, tracking)
         stack.enter_context(sweep.storage)
         with users:
-            reason, drained = _train(sweep, places, tracking, own, quiet=as_json)
+            reason, drained = _train(sweep, places, tracking, own, quiet=as_json, logs=logs)
         _summary(sweep, reason, tracking, as_json=as_json)
     return drained
 
@@ -143,26 +161,30 @@ def _train(
     own: Mapping[str, Any],
     *,
     quiet: bool,
+    logs: bool,
 ) -> tuple[str, bool]:
     with importing():
         from sweeps.cli.live import live, warnings_after
+        from sweeps.drift import code_file
         from sweeps.tracking import Follower
 
-    with warnings_after() as warnings:
+    with warnings_after(logs=logs) as warn:
         name = sweep.study.study_name
         follower = None
         if tracking != "none":
-            follower = Follower(sweep.storage.url, name, tracking, on_warning=warnings.append)
+            follower = Follower(sweep.storage.url, name, tracking, on_warning=warn)
         changed = follower.wake if follower else lambda: None
-        worker = _worker(sweep, places, changed, warnings.append, own)
-        if not quiet:
+        worker = _worker(sweep, places, changed, warn, own)
+        if sweep.drifted:
+            warn(DRIFTED.format(file=code_file(sweep.spec), study=name))
+        if not quiet or logs:
             verb = "created" if sweep.created else "resumed"
-            click.echo(f"Study '{name}' {verb} in {sweep.storage}")
+            tell(f"Study '{name}' {verb} in {sweep.storage}", logs=logs)
         try:
             with worker:
                 if follower:
                     follower.start()
-                with live(worker.progress, sweep.spec.metric.name, quiet=quiet):
+                with live(worker.progress, sweep.spec.metric.name, quiet=quiet or logs):
                     reason = worker.run()
         finally:
             interrupted = follower is not None and _interrupted(follower.close)

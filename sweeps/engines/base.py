@@ -6,11 +6,12 @@
     feed.finish(outcomes)            how each trial ended
 
 An engine that was told to stop a trial ends it with `STOPPED`, unless it was the last epoch: then
-the trial is trained. The feed knows why it said so (pruned, out of time, draining). A trial that
-the engine stops without being told to is handed back.
+the trial is trained. The feed knows why it said so (pruned, out of time, draining).
 
 A point offers the trial's `State`, and the feed takes it when it is due. A trial that comes with
 one as its `start` goes on from there, in this process or another, and its curve is the same.
+
+A process that must end before the epoch does raises `Cut` in its engine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from sweeps.engines.tally import Tally
     from sweeps.tasks.task import Task
+
+
+class Cut(BaseException):
+    """Raised while an engine trains: there is no time for the end of this epoch.
+
+    An engine that can do so goes back to where the epoch began, reports the trials that have ended
+    it already, and ends the others with `STOPPED` and their `state`. One that cannot lets it pass:
+    its trials are handed back with what was written of them before.
+    """
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,9 @@ class Outcome:
     up over the attempts that it went on from. `peak_memory`: the most bytes in use on the device
     while it was there; None on a CPU, where the process's memory is not the trial's. `folder`:
     where a script's output is.
+
+    `state`, of a trial that was cut in the middle of an epoch: what it is at the end of the one
+    before, `epochs`; None where that is not known any more.
     """
 
     number: int
@@ -123,6 +136,7 @@ class Outcome:
     error: str | None = None
     traceback: str | None = None
     folder: str | None = None
+    state: Callable[[], State] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
                                        the test metrics
     returns after it was told to stop  stopped
     a metric or loss is not finite     diverged, whatever it does then
-    raises, or calls sys.exit          failed; while the worker leaves: stopped, so that it is
-                                       handed back (libraries answer SIGTERM by an exception)
+    raises, or calls sys.exit          failed; stopped where it was to stop by then, told or not:
+                                       libraries answer SIGTERM by an exception
 
 Nothing is known of the function's state: a trial that is taken over starts anew, in its folder.
 """
@@ -32,7 +32,7 @@ from sweeps.tasks.data import epoch_seed, seed_everything
 class FunctionEngine:
     """Calls `function(trial, **task_args)` for each trial, on a `device` that it is told.
 
-    `folder` has one folder a trial; `leaving` says whether the worker ends.
+    `folder` has one folder a trial.
     """
 
     def __init__(
@@ -41,10 +41,9 @@ class FunctionEngine:
         device: str,
         objective: Objective,
         folder: Path,
-        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._function, self._device = function, torch.device(device)
-        self._objective, self._folder, self._leaving = objective, folder.absolute(), leaving
+        self._objective, self._folder = objective, folder.absolute()
         self._tally = Tally()
 
     @property
@@ -63,7 +62,7 @@ class FunctionEngine:
 
     def _train(self, trial: Trial, feed: Feed) -> Outcome:
         meter = Meter(self._device, None)
-        reports = Reports(trial, feed, self._objective, meter, self._leaving)
+        reports = Reports(trial, feed, self._objective, meter)
         handle = TrialHandle(
             trial,
             device=self._device,
@@ -80,7 +79,7 @@ class FunctionEngine:
             test = meter(partial(self._call, handle, trial.config.task_args, reports))
         except TrialError as raised:
             if reports.error is None and reports.diverged_step is None:
-                if self._leaving():
+                if reports.look():
                     return end(Ending.STOPPED)
                 return end(Ending.FAILED, **failure(raised.cause))
         if reports.error is not None:

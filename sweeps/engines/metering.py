@@ -83,12 +83,13 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within code that is run: the body is the sweep's, and its time not the trial's."""
+        """Within: code of the sweep, which the trial's may call; the time is not the trial's."""
+        running = self._since is not None
         self._stop()
         try:
             yield
         finally:
-            self._since = time.perf_counter()
+            self._since = time.perf_counter() if running else None
 
     def used(self) -> Used:
         """Return what the trial has taken so far, as `State` and `Outcome` name it."""

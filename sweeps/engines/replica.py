@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 from optimizers import SCHEDULES, ScheduleLR, build_optimizer, build_scheduler
 from sweeps.engines.base import Trial
 from sweeps.engines.evaluation import Averaged, Batches, has_modes, weights_to_evaluate
+from sweeps.state_tree import flatten, unflatten
 from sweeps.tasks.data import Split, epoch_seed, seed_everything
 from sweeps.tasks.task import Task
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from sweeps.config import Config
     from sweeps.engines.setting import Setting
+
+WORTH_SECONDS = 0.5
+"""An epoch of at least so long is worth a copy of the state that it began with."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,26 @@ class Replica:
                     totals[name] += float(function(output, target)) * len(target)
             count += len(target)
         return {f"{split_name}/{name}": total / count for name, total in totals.items()}
+
+
+class Start:
+    """What replicas begin an epoch with, for a `Cut` in it; the copy is on the host.
+
+    `seconds`: how long their last epoch took. What is soon trained again is not worth a copy.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], seconds: float) -> None:
+        self._replicas = replicas
+        self._states: list[tuple[Any, dict[str, Tensor]]] = []
+        if seconds >= WORTH_SECONDS:
+            with suppress(Exception):  # a `state_dict` of the user's own may raise anything
+                self._states = [flatten(each.state()) for each in replicas]
+
+    def go_back(self) -> bool:
+        """Bring the replicas back; False where they stay in the middle of the epoch."""
+        for replica, (tree, tensors) in zip(self._replicas, self._states, strict=False):
+            replica.load(unflatten(tree, tensors))
+        return bool(self._states)
 
 
 def _load(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from sweeps.engines.base import Feed, Objective, Point, Trial
 from sweeps.engines.metering import Meter
 
@@ -16,21 +18,13 @@ class Reports:
     """The reports of one trial; those that have the metric are its epochs 1, 2, 3, ...
 
     Values without the metric wait for the next report that has it. The last epoch is that of the
-    configuration: nobody stops a trial there. `leaving` says whether the worker ends; `observers`
-    get each finite value of the metric before the feed does.
+    configuration: nobody stops a trial there. `observers` get each finite value of the metric
+    before the feed does.
     """
 
-    def __init__(
-        self,
-        trial: Trial,
-        feed: Feed,
-        objective: Objective,
-        meter: Meter,
-        leaving: Callable[[], bool],
-    ) -> None:
+    def __init__(self, trial: Trial, feed: Feed, objective: Objective, meter: Meter) -> None:
         self._number, self._epochs = trial.number, trial.config.epochs
         self._feed, self._objective, self._meter = feed, objective, meter
-        self._leaving = leaving
         self._waiting: dict[str, float] = {}
         self._told = False
         self.observers: list[Callable[[float], None]] = []
@@ -64,8 +58,14 @@ class Reports:
         if metric in values:
             self._told = self._give(values[metric], diverged=diverged)
         else:
-            self._told = self._leaving()
+            self.look()
         return self._told or diverged
+
+    def look(self) -> bool:
+        """Return whether the trial is to stop by now: told before, out of time, or handed back."""
+        if not self._told:
+            self._told = self._ask(lambda: self._feed.to_stop({self._number: self._meter.seconds}))
+        return self._told
 
     def conclude(self, value: float) -> None:
         """Take in the last value of the metric; nobody stops a trial that has ended."""
@@ -84,13 +84,15 @@ class Reports:
                 observe(value)
         values, self._waiting = self._waiting, {}
         point = Point(self._number, self.epoch, values, self._meter.seconds, diverged)
+        return self._ask(lambda: self._feed.report([point])) and self.epoch != self._epochs
+
+    def _ask(self, question: Callable[[], set[int]]) -> bool:
         try:
             with self._meter.paused():
-                stop = self._number in self._feed.report([point])
+                return self._number in question()
         except Exception as error:  # must not look like the trial's own
             self.error = error
             raise
-        return stop and self.epoch != self._epochs
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, float]:
@@ -114,7 +116,7 @@ def _name(name: object) -> str:
 def _number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, str | bytes | bool):
-            return float(value)
+            return float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass
     raise TypeError(f"the metric '{name}' is {value!r:.80}; give a number, or a tensor of one")

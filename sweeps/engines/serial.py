@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sweeps.engines.base import Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.base import Cut, Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
 from sweeps.engines.metering import Meter, TrialError, failure
-from sweeps.engines.replica import Data, Replica, mean
+from sweeps.engines.replica import Data, Replica, Start, mean
 from sweeps.engines.setting import Setting
 from sweeps.engines.tally import Tally
 from sweeps.tasks.data import Split
@@ -48,8 +48,8 @@ class SerialEngine:
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
         meter = Meter(self._setting.device, trial.start)
-        first = trial.start.epoch + 1 if trial.start else 1
-        epoch = first - 1
+        epoch = trial.start.epoch if trial.start else 0
+        start, last_seconds = Start((), 0.0), 0.0
 
         def end(ending: Ending, **more: Any) -> Outcome:
             return Outcome(trial.number, ending, epoch, **meter.used(), **more)
@@ -57,8 +57,11 @@ class SerialEngine:
         try:
             data = meter(partial(self._open, tasks, trial))
             replicas = meter(partial(self._setting.replicas, data, trial))
-            for epoch in range(first, trial.config.epochs + 1):
-                values = meter(partial(_epoch, replicas, epoch, data.valid))
+            while epoch < trial.config.epochs:
+                start, before = Start(replicas, last_seconds), meter.seconds
+                values = meter(partial(_epoch, replicas, epoch + 1, data.valid))
+                start, epoch = Start((), 0.0), epoch + 1
+                last_seconds = meter.seconds - before
                 diverged = self._setting.objective.diverged(values)
                 last = epoch == trial.config.epochs
                 state = None if diverged or last else partial(_state, replicas, epoch, meter)
@@ -73,6 +76,10 @@ class SerialEngine:
             if data.test is not None:
                 measured = meter(partial(_test, replicas, data.test))
             return end(Ending.TRAINED, test=measured)
+        except Cut:
+            there = start.go_back()
+            state = partial(_state, replicas, epoch, meter) if there else None
+            return end(Ending.STOPPED, state=state)
         except TrialError as raised:
             return end(Ending.FAILED, **failure(raised.cause))
 

@@ -57,11 +57,11 @@ def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[s
 
 
 def read_keys(
-    data: Mapping[str, Any], path: Path, faults: Faults, *, own_loop: bool = False
+    data: Mapping[str, Any], path: Path, faults: Faults, *, any_metric: bool = False
 ) -> SweepFile | None:
     """Return the typed keys, with every fault that pydantic finds put into words.
 
-    `own_loop`: the task trains by itself, so its metric may have any name.
+    `any_metric`: what the metric may be called is the task's affair, or not known.
     """
     own = {name: value for name, value in data.items() if name != "parameters"}
     if not own.get("name"):
@@ -69,18 +69,18 @@ def read_keys(
     refuse_objectives(own, faults)
     merge_cap(own, faults)
     own.setdefault("task", "missing")
-    return validated(SweepFile, own, faults, own_loop=own_loop)
+    return validated(SweepFile, own, faults, any_metric=any_metric)
 
 
 def validated(
-    model: type[Keys], own: Mapping[str, Any], faults: Faults, *, own_loop: bool
+    model: type[Keys], own: Mapping[str, Any], faults: Faults, *, any_metric: bool
 ) -> Keys | None:
     """Return the keys as the model has them, None with every fault noted where they do not fit.
 
-    `own_loop`: the metric may have any name.
+    `any_metric`: the metric may have any name.
     """
     try:
-        return model.model_validate(own, context={"own_loop": own_loop})
+        return model.model_validate(own, context={"any_metric": any_metric})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(detail, faults)

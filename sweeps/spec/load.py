@@ -63,6 +63,8 @@ class Spec(SweepFile):
     program: Program | None = Field(default=None, exclude=True)
     passed_over: tuple[str, ...] = Field(default=(), exclude=True)
     own_loop: bool = Field(default=False, exclude=True)
+    known_as: str | None = Field(default=None, exclude=True)
+    """The task as its study has it, where its file stands elsewhere on this machine."""
 
     def baseline_config(self, *, epochs: int, batch_size: int) -> AnyConfig | None:
         """Return trial 0, what the user uses today; None for `baseline: false` (or `none`).
@@ -141,7 +143,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     own_loop = arguments is not None and arguments.own_loop
     if own_loop:
         check_own_loop(data, faults)
-    keys = read_keys(data, path, faults, own_loop=own_loop)
+    keys = read_keys(data, path, faults, any_metric=own_loop or arguments is None)
     space = _space(data, arguments, faults)
     known = data.get("enqueue")
     for index, entry in enumerate(known if isinstance(known, list) else ()):

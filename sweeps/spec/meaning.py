@@ -38,6 +38,8 @@ def meaning(spec: Spec) -> dict[str, Any]:
 
 def _task(spec: Spec) -> str:
     """Return the task's name; a file by its whole path, since two folders may have a `train.py`."""
+    if spec.known_as is not None:
+        return spec.known_as
     module, _, factory = spec.task.rpartition(":")
     if not module.endswith(".py"):
         return spec.task

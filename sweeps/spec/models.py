@@ -172,7 +172,7 @@ def _curve(value: Any, info: ValidationInfo) -> Any:
 
     What a function that trains by itself calls it is its own affair.
     """
-    if isinstance(value, str) and value.strip() and (info.context or {}).get("own_loop"):
+    if isinstance(value, str) and value.strip() and (info.context or {}).get("any_metric"):
         return value
     if not isinstance(value, str) or not re.fullmatch(r"(train|valid)/.+", value):
         hint = "give a curve: valid/loss, valid/accuracy, train/loss, ..."

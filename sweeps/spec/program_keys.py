@@ -193,7 +193,7 @@ def read_program_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> Pr
         _check_stopper({"type": stop}, faults)
     for place, text in _together(own):
         faults.add(place, text)
-    return validated(ProgramFile, own, faults, own_loop=True)
+    return validated(ProgramFile, own, faults, any_metric=True)
 
 
 def _needs_metric(own: Mapping[str, Any]) -> str | None:

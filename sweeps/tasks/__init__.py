@@ -96,6 +96,17 @@ def trains_itself(function: Callable[..., object]) -> bool:
     )
 
 
+def source_of(ref: str, base: Path) -> Path | None:
+    """Return the file that holds the factory `ref`, which was loaded before; None: built in."""
+    module = ref.rpartition(":")[0]
+    if ref in TASKS or not module:
+        return None
+    if module.endswith(".py"):
+        return (base / module).resolve()
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return None if file is None else Path(file)
+
+
 def _import_file(ref: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"task '{ref}': there is no file {path}")

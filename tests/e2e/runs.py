@@ -17,6 +17,7 @@ epochs: 6
 run_cap: 12
 seed: 3
 lanes: 1
+workers: 1
 """
 
 SLOW_TASK = """

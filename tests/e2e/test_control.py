@@ -69,6 +69,7 @@ schedule: constant
 epochs: 2
 batch_size: 4
 early_terminate: none
+workers: 1
 run_cap: 6
 """
 

@@ -13,13 +13,24 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
 from sweeps.device import name_of
-from sweeps.engines.base import Feed, Notes, Objective, Outcome, Outlook, Point, State, Tasks, Trial
+from sweeps.engines.base import (
+    Cut,
+    Feed,
+    Notes,
+    Objective,
+    Outcome,
+    Outlook,
+    Point,
+    State,
+    Tasks,
+    Trial,
+)
 from sweeps.engines.lanes.cohort import Cohort
 from sweeps.engines.lanes.group import Group
 from sweeps.engines.lanes.ladder import Ladder, asked_for
@@ -65,9 +76,13 @@ class LanesEngine:
 
     def run(self, tasks: Tasks, feed: Feed) -> None:
         self._start(feed.outlook)
-        while self._refill(tasks, feed):
-            if self._runs:  # not all of them have failed at once
-                self._train(feed)
+        try:
+            while self._refill(tasks, feed):
+                if self._runs:  # not all of them have failed at once
+                    self._epoch(feed)
+                    self._report(feed)
+        except Cut:
+            self._hand_over(feed)
 
     def try_out(self, tasks: Tasks, trial: Trial) -> Trying:
         """Take a few steps of a trial and of lanes like it, to see how it would train."""
@@ -172,9 +187,8 @@ class LanesEngine:
                 return run.data
         return self._setting.open(task)
 
-    def _train(self, feed: Feed) -> None:
-        """Train every run one epoch, report, and end those that are at their end."""
-        ended: list[Outcome] = []
+    def _epoch(self, feed: Feed) -> None:
+        """Train every run one epoch; end those that cannot be trained."""
         for cohort in self._cohorts.values():
             trained: list[Group] = []
             while waiting := [group for group in cohort.groups if group not in trained]:
@@ -185,7 +199,11 @@ class LanesEngine:
             try:
                 run.alone()
             except Exception as error:
-                ended.append(run.fails(error))
+                self._end(feed, [run.fails(error)])
+
+    def _report(self, feed: Feed) -> None:
+        """Report those that have ended an epoch, and end those that are at their end."""
+        ended: list[Outcome] = []
         points = [self._point(run) for run in self._runs if run.measured]
         stop = feed.report(points) if points else set()
         diverged = {point.number for point in points if point.diverged}
@@ -197,9 +215,18 @@ class LanesEngine:
                 ended += run.outcome(number in stop, number in diverged, tested)
             except Exception as error:  # a metric on the test data
                 ended.append(run.fails(error))
-        self._leave({outcome.number for outcome in ended})
+        self._end(feed, ended)
+
+    def _hand_over(self, feed: Feed) -> None:
+        """After a `Cut`: report the epochs that have ended, and let go of the other trials."""
+        self._give_up(feed)
+        self._report(feed)
+        self._end(feed, [run.cut(partial(self._state, run)) for run in self._runs])
+
+    def _end(self, feed: Feed, ended: Sequence[Outcome]) -> None:
         if ended:
-            feed.finish(ended)
+            feed.finish(ended)  # which may ask for the state of a run in its lanes
+        self._leave({outcome.number for outcome in ended})
 
     def _tested(self, run: Run, found: dict[int, list[dict[str, float]]]) -> dict[str, float]:
         """Return a trained run's test metrics; a group's are worked out for all lanes at once."""
@@ -228,6 +255,9 @@ class LanesEngine:
             restore()
             reason = in_a_line(error)
             short = is_out_of_memory(error) and group.size > 1
+        except Cut:
+            restore()
+            raise
         else:
             seconds = time.perf_counter() - began - (self._programs.aside - aside)
             for run in runs:

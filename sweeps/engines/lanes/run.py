@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optimizers import RULES
-from sweeps.engines.base import Ending, Outcome, State, Trial
+from sweeps.engines.base import Cut, Ending, Outcome, State, Trial
 from sweeps.engines.lanes.group import Group, Measured
 from sweeps.engines.metering import failure
-from sweeps.engines.replica import Data, Replica, mean
+from sweeps.engines.replica import Data, Replica, Start, mean
 
 if TYPE_CHECKING:
     from sweeps.engines.lanes.cohort import Cohort
@@ -36,11 +36,17 @@ class Run:
         self.seconds = start.seconds if start else 0.0
         self._device_seconds = start.device_seconds if start else 0.0
         self._peak = start.peak_memory if start else None
+        self._last_seconds, self._torn = 0.0, False  # of its last epoch; is it in the middle of one
 
     def alone(self) -> None:
         """Train an epoch by itself."""
         began, epoch = time.perf_counter(), self.epoch + 1
-        values = [replica.epoch(epoch, self.data.valid) for replica in self.replicas]
+        start = Start(self.replicas, self._last_seconds)
+        try:
+            values = [replica.epoch(epoch, self.data.valid) for replica in self.replicas]
+        except Cut:
+            self._torn = not start.go_back()
+            raise
         self.took(time.perf_counter() - began, share=1.0)
         pairs = zip(values, self.replicas, strict=True)
         self.measured = [Measured(own, replica.last_step) for own, replica in pairs]
@@ -49,6 +55,7 @@ class Run:
         """Count an epoch; `share` of the device was this trial's."""
         self.epoch += 1
         self.seconds += seconds
+        self._last_seconds = seconds
         self._device_seconds += share * seconds
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device)
@@ -69,6 +76,11 @@ class Run:
         if self.epoch == self.trial.config.epochs:
             return [self._outcome(Ending.TRAINED, test=tested())]
         return [self._outcome(Ending.STOPPED)] if stop else []
+
+    def cut(self, state: Callable[[], State]) -> Outcome:
+        """Return the end of a trial that goes on elsewhere, from where its epoch began."""
+        known = self.epoch > 0 and not self._torn
+        return self._outcome(Ending.STOPPED, state=state if known else None)
 
     def sit(self, group: Group, lanes: list[int]) -> None:
         """Go on in these lanes."""
