@@ -3,7 +3,8 @@
 A row is what W&B's library makes of `Run.log`: calls add to it until one commits it, which is each
 call without `step` unless `commit=False`, and with a `step` one that says `commit=True` or has a
 later step. A row with the sweep's metric is one value of the trial's curve. `run.summary[metric]`
-is its last word. Whatever goes wrong here is the sweep's loss and never the script's.
+is its last word. Runs that a script begins without the sweep's environment are not heard, for W&B
+counts them as others. Whatever goes wrong here is the sweep's loss and never the script's.
 
 Source: `wandb.sdk.wandb_run.Run.log` and its documentation.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 _CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "reporting.py")
 _METRIC = os.environ.get("SWEEPS_METRIC", "")
+_SWEEP = os.environ.get("WANDB_SWEEP_ID", "")
 
 
 def _load_client() -> Any:
@@ -74,11 +76,11 @@ def listen(module: ModuleType) -> None:
 
 
 def _offline(init: Any) -> Any:
-    """Return W&B's `init`, for which a script's `mode="online"` is as WANDB_MODE says: offline."""
+    """Return W&B's `init`, offline whatever the script says, unless it wants nothing of it."""
 
     @functools.wraps(init)
     def offline(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("mode") in ("online", "shared"):
+        if kwargs.get("mode") != "disabled":
             kwargs["mode"] = "offline"
         return init(*args, **kwargs)
 
@@ -88,6 +90,8 @@ def _offline(init: Any) -> Any:
 def _logged(
     run: Any, data: Any, step: int | None = None, commit: bool | None = None, *_: Any, **__: Any
 ) -> None:
+    if run.sweep_id != _SWEEP:
+        return
     if id(run) not in _histories:
         _histories[id(run)] = History(int(getattr(run, "starting_step", 0) or 0))
     _histories[id(run)].log(data, step, commit)
@@ -105,7 +109,9 @@ def _end_all() -> None:
         _end(run)
 
 
-def _summarized(_: Any, values: Any = None, *__: Any, **___: Any) -> None:
+def _summarized(summary: Any, values: Any = None, *_: Any, **__: Any) -> None:
+    if summary._update_callback.__self__.sweep_id != _SWEEP:
+        return
     said = {name: value for name, value in _numbers(values or {}).items() if name == _METRIC}
     if said:
         _tell(said, summary=True)

@@ -99,3 +99,27 @@ def test_a_pruned_script_is_ended(tmp_path: Path) -> None:
     run_here(tmp_path, script, feed)
     assert feed.outcomes[0].ending is Ending.STOPPED
     assert len(feed.curve()) == 3
+
+
+def test_runs_that_are_not_the_sweeps_are_not_heard(tmp_path: Path) -> None:
+    script = """
+        import multiprocessing, os, wandb
+
+        def fold(n):
+            for name in [name for name in os.environ if name.startswith("WANDB_")]:
+                del os.environ[name]
+            with wandb.init(group="folds") as run:
+                run.log({"val_loss": n})
+                run.summary["val_loss"] = n
+
+        fork = multiprocessing.get_context("fork").Process(target=fold, args=(7,))
+        fork.start()
+        fork.join()
+        assert fork.exitcode == 0
+        with wandb.init() as run:
+            run.log({"val_loss": 0.5})
+    """
+    feed = Remembering([{}])
+    run_here(tmp_path, script, feed)
+    assert feed.outcomes[0].ending is Ending.TRAINED, feed.outcomes[0].traceback
+    assert feed.curve() == [0.5]
