@@ -62,10 +62,9 @@ class Line:
     """This process's connection to its sweep, if there is one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._stream: SocketIO | None = None
-        self._process = 0
-        self._connect()
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)  # what is the parent's stays the parent's
 
     def tell(self, message: Mapping[str, Any]) -> bool:
         """Send a message; return whether the trial should stop.
@@ -74,8 +73,6 @@ class Line:
             ValueError: the sweep refuses the message.
         """
         with self._lock:
-            if self._process != os.getpid():  # a fork has the connection of its parent
-                self._connect()
             if self._stream is None:
                 return False
             try:
@@ -87,9 +84,10 @@ class Line:
             raise ValueError(f"report: {answer['error']}")
         return bool(answer.get("stop"))
 
-    def _connect(self) -> None:
+    def _renew(self) -> None:
         """Connect. To be connected says already that the script reports by itself."""
-        self._process, self._stream = os.getpid(), None
+        self._lock = threading.Lock()
+        self._stream = None
         address = os.environ.get(ADDRESS)
         if not address:
             return

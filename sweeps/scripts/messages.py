@@ -14,7 +14,7 @@ from typing import Any
 LINE_BYTES = 64 * 1024
 """The longest line that is read."""
 NAME_LENGTH = 200
-_NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
+_NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)))(?!\w|\.\d)"
 _NAME = r"[A-Za-z_][\w./-]*"
 
 
@@ -65,19 +65,21 @@ def from_json(line: bytes) -> dict[str, float]:
 
 
 class Pairs:
-    """Finds `name=value` in lines of text; `metric` may have any characters."""
+    """Finds `name=value` in lines of text; of `metric` also `name: value`, as many scripts write.
+
+    The metric's name may have any characters, spaces too.
+    """
 
     def __init__(self, metric: str) -> None:
-        self._pattern = re.compile(
-            rf"(?<![\w./-])({re.escape(metric)}|{_NAME})\s*=\s*({_NUMBER})(?!\w|\.\d)",
-            re.IGNORECASE,
-        )
+        name = rf"(?:({re.escape(metric)})\s*[=:]|({_NAME})\s*=)"
+        self._pattern = re.compile(rf"(?<![\w./-]){name}\s*{_NUMBER}")
 
     def read(self, line: str) -> dict[str, float]:
         """Return the numbers of a line, of what a terminal would show of it."""
         shown = line.rstrip("\r").rpartition("\r")[2]
-        found = self._pattern.findall(shown) if "=" in shown else []
-        return {name: float(value) for name, value in found if _is_name(name)}
+        found = self._pattern.findall(shown) if "=" in shown or ":" in shown else []
+        named = {own or other: float(value) for own, other, value in found}
+        return {name: value for name, value in named.items() if _is_name(name)}
 
 
 def _mapping(line: bytes) -> dict[str, Any]:

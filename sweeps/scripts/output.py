@@ -10,6 +10,8 @@ from pathlib import Path
 from studies.secrets import mask_passwords
 from sweeps.scripts.messages import LINE_BYTES
 
+OUTPUTS = ("stdout.log", "stderr.log")
+"""The files of a trial's folder."""
 HEAD_BYTES = 8 * 1024 * 1024
 """How much of the beginning is kept."""
 TAIL_BYTES = 64 * 1024

@@ -20,7 +20,7 @@ from sweeps.scripts.channel import Channel, Connection
 from sweeps.scripts.child import Child, how_it_ended, read_some
 from sweeps.scripts.messages import Message, Pairs
 from sweeps.scripts.metrics_file import MetricsFile
-from sweeps.scripts.output import Output
+from sweeps.scripts.output import OUTPUTS, Output
 from sweeps.scripts.program import EXIT_CODE
 
 LEAVE_SECONDS = 5.0
@@ -53,7 +53,7 @@ class Run:
         self._ask_at = math.inf  # to end, by SIGTERM
         self._error: str | None = None
         self._pairs = Pairs(metric)
-        self._outputs = (Output(folder / "stdout.log"), Output(folder / "stderr.log"))
+        self._outputs = [Output(folder / name) for name in OUTPUTS]
         self._file = None if metrics_file is None else MetricsFile(metrics_file)
         self._channel = Channel()
         try:
@@ -90,9 +90,13 @@ class Run:
         always = [self._child.status, self._child.stderr]
         if self._reports.full:
             return always
-        new = [] if self._channel.full else [self._channel]
-        free = [each for each in self._channel.connections if each.waiting is None]
-        return [*always, self._child.stdout, *(each.fileno() for each in (*new, *free))]
+        more = (
+            [self._child.stdout]
+            if self._channel.full
+            else [self._child.stdout, self._channel.fileno()]
+        )
+        free = [each.fileno() for each in self._channel.connections if each.waiting is None]
+        return always + more + free
 
     def read(self, ready: set[int]) -> None:
         """Read what has come; a script that has ended is read to its end."""

@@ -77,6 +77,19 @@ def test_lines_on_stdout_are_reports(tmp_path: Path) -> None:
     assert feed.points[0].values == {"valid/acc@5": 50.5, "loss": 0.9, "lr": 0.001}
 
 
+def test_the_metric_may_stand_before_a_colon(tmp_path: Path) -> None:
+    script = """
+        print("Train Epoch: 1 [0/60000 (0%)] Loss: 2.3")
+        print("Test set: Average loss: 0.0421, Accuracy: 9850/10000 (99%)")
+        print("Test set: average loss: 1, Average loss: n/a, not Average loss:nan", flush=True)
+    """
+    feed = Remembering([{}])
+    run(program(tmp_path, script), feed, metric="Average loss")
+    assert [point.values for point in feed.points[:1]] == [{"Average loss": 0.0421}]
+    assert len(feed.points) == 2
+    assert feed.outcomes[0].ending is Ending.DIVERGED
+
+
 def test_a_metrics_file_is_read_while_it_grows(tmp_path: Path) -> None:
     script = """
         import json, os, time
