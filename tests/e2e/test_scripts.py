@@ -45,6 +45,7 @@ parameters:
 budget: {{trial_time: {limit}}}
 early_terminate: {{type: median, startup_trials: 1, min_epochs: 4}}
 device: cpu
+workers: 1
 """
 
 
