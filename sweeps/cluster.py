@@ -23,6 +23,7 @@ from sweeps.place import MOST_DEATHS, Place
 
 TEND_SECONDS = 0.2  # between two calls of one actor
 PLACED_SECONDS = 10.0  # until it is said that an actor waits for room
+LOST_SECONDS = 1.0  # before an actor that does not answer is asked again, and more each time
 DRAINED_SECONDS = 5.0  # for the answer of an actor that drains; without one its node is gone
 
 
@@ -93,22 +94,33 @@ class RayPlace:
             self._ray.kill(self._actor)
 
     def _take_up(self, call: Any, *, drain: bool) -> None:
+        errors = self._ray.exceptions
         try:
             told = self._ray.get(call)
-        except self._ray.exceptions.RayError as error:
-            self._lost += 1
+        except errors.ActorUnavailableError:  # Ray finds out whether its node is gone
             self.over = drain
-            self.said = f"{self.name} was lost with its node; Ray starts it again elsewhere"
-            if self._lost >= MOST_DEATHS and not drain:
-                self.over = True
-                cause = str(error).strip().splitlines()[-1]
-                self.error = SweeplaneError(f"{self.name} cannot be started by Ray: {cause}")
-            self._next = time.monotonic() + 2**self._lost * TEND_SECONDS
+            self._next = time.monotonic() + LOST_SECONDS
+            return
+        except errors.RayError as error:
+            self._lose(error, drain=drain)
             return
         self._lost, self._known = 0, False
         self.over, self.said, self.warnings = told["over"], told["said"], told["warnings"]
         if told["error"] is not None:
             self.error = (UserError if told["mistake"] else SweeplaneError)(told["error"])
+
+    def _lose(self, error: Exception, *, drain: bool) -> None:
+        self._lost += 1
+        self._next = time.monotonic() + self._lost * LOST_SECONDS
+        self.over = drain
+        self.said = f"{self.name} was lost with its node; Ray starts it again elsewhere"
+        if self._lost >= MOST_DEATHS and not drain:
+            self.over = True
+            cause = str(error).strip().splitlines()[-1]
+            self.error = SweeplaneError(
+                f"{self.name} cannot be started by Ray, {self._lost} times in a row: {cause}. "
+                "Sweeplane has to be installed on every node"
+            )
 
 
 @contextmanager
