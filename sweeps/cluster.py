@@ -97,7 +97,12 @@ class RayPlace:
         errors = self._ray.exceptions
         try:
             told = self._ray.get(call)
-        except errors.ActorUnavailableError:  # Ray finds out whether its node is gone
+        except errors.ActorUnavailableError:
+            if not self._known:
+                self._known = True
+                self.said = (
+                    f"{self.name} does not answer; Ray restarts it elsewhere if its node died"
+                )
             self.over = drain
             self._next = time.monotonic() + LOST_SECONDS
             return
