@@ -1,4 +1,4 @@
-"""`sweeps run --on ray` on one local node; `tests/ray/two_nodes.py` kills one of two."""
+"""`sweeps run --on ray` on one local node; `tests/cluster/two_nodes.py` kills one of two."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Two Ray nodes on this machine, four workers, one node killed in the middle; prints its figures.
 
-    python -m tests.ray.two_nodes [--address ADDRESS] [--output figures.json]
+    python -m tests.cluster.two_nodes [--address ADDRESS] [--output figures.json]
 
 The node's processes get SIGKILL all at once, the workers that train there too. Exit code 1: a trial
 was lost or doubled, or trained again from its first epoch. Needs `pip install 'sweeplane[ray]'`.
