@@ -34,7 +34,7 @@ format: $(VENV)/.installed-dev
 constraints:
 	rm -rf .venv-constraints
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet 'torch==2.13.0' -e '.[dev,ray,bench]'
+	.venv-constraints/bin/python -m pip install --quiet 'torch==2.13.0' -e '.[dev,ray,bench,examples]'
 	(echo "# Every pin. Made by: make constraints"; \
 	 .venv-constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.txt
 	rm -rf .venv-constraints

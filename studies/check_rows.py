@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from optuna.trial import TrialState
@@ -134,7 +135,7 @@ def values(connection: Connection) -> Iterator[Finding]:
         yield fault(
             f"study '{row.study_name}', trial {row.number}: complete with {row.has} of "
             f"{_count(row.needs, 'value')}",
-            f"train it again: sweeps retry {row.study_name} {row.number}",
+            f"train it again: sweeps retry {quote(row.study_name)} {row.number}",
         )
     yield from _encodings(connection)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
@@ -158,7 +159,7 @@ def _refuse(study: str, before: Order, control: Control) -> None:
     if control == "run" and before.control == "run":
         raise UserError(
             f"study '{study}' is neither paused nor stopped: there is nothing to resume. "
-            f"See sweeps status {study}"
+            f"See sweeps status {quote(study)}"
         )
     if control == "pause" and before.ends:
         raise UserError(
@@ -199,7 +200,7 @@ def _outcomes(connection: Connection, trial_ids: Sequence[int]) -> dict[int, str
 
 def _problem(study: str, number: int, states: Mapping[int, str | None]) -> str | None:
     if number not in states:
-        return f"study '{study}' has no trial {number}. See sweeps status {study}"
+        return f"study '{study}' has no trial {number}. See sweeps status {quote(study)}"
     if states[number] not in (None, CANCELLED):
         return (
             f"trial {number} of study '{study}' has ended ({states[number]}); only a running or "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -108,7 +109,7 @@ def trial(storage: StudyStorage, study_name: str, number: int) -> TrialDetail:
         if not found:
             raise UserError(
                 f"study '{study_name}' has no trial {number}. "
-                f"See `sweeps status {study_name}` for those it has."
+                f"See `sweeps status {quote(study_name)}` for those it has."
             )
         (row,) = rows.fill(connection, study, found, every=False)
         return TrialDetail(

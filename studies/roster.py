@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -106,7 +107,8 @@ def in_words(held: Sequence[Held]) -> str:
 
 def stop_first(held: Sequence[Held]) -> str:
     """What to do before one can have these studies alone."""
-    return f"Stop it first: {' && '.join(f'sweeps stop {each.name} --wait' for each in held)}"
+    commands = (f"sweeps stop {quote(each.name)} --wait" for each in held)
+    return f"Stop it first: {' && '.join(commands)}"
 
 
 def held_by(connection: Connection, study_id: int) -> dict[int, list[int]]:

@@ -35,6 +35,7 @@ _RANKS = ("complete", "pruned", "running", "waiting", "diverged", "failed", "can
 _ATTRS = (
     *("config", "epochs", "seconds", "device_seconds", "peak_memory"),
     *("origin", "reason", "seed", "diverged_step", "last_value", "last_epoch", "retry_of"),
+    "folder",
 )
 
 
@@ -60,6 +61,7 @@ class TrialRow:
     seed: int | None = None
     diverged_step: int | None = None
     retry_of: int | None = None  # number of the trial that it trains once more
+    folder: str | None = None  # of a script's output, where it ran
     last_value: float | None = None  # of a diverged trial: the last finite objective,
     last_epoch: int | None = None  # and its epoch
     test: Mapping[str, float] = field(default_factory=dict)  # "test/..." at its last step

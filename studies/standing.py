@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
@@ -50,6 +51,7 @@ class Order:
 
     def go_on(self, study: str) -> str:
         """The commands that let the sweep train again where nobody does now."""
+        study = quote(study)
         if self.control == "pause":
             return f"sweeps resume {study}"
         if self.control == "run":

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -248,7 +249,7 @@ def _lead(connection: Connection, study_id: int, study: str, leaders: Sequence[W
         held = Held(study_id, study, others)
         raise UserError(
             f"{held.words()}. {stop_first([held])}, or give another --name, or work on it "
-            f"together: sweeps worker --study {study}"
+            f"together: sweeps worker --study {quote(study)}"
         )
     ids = [leader.worker_id for leader in leaders]
     connection.execute(update(workers).where(workers.c.worker_id.in_(ids)).values(leads=False))

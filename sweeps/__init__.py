@@ -16,13 +16,16 @@ In the order of reading:
     outcomes.py        how a trial ends, and what is kept of it
     resuming.py        trials that go on; checkpoints.py, state_tree.py: their files; keeping.py
     sampling/          what is tried next
-    engines/ tasks/    training, and what is trained
+    engines/ tasks/    training, and what is trained: engines/function.py calls functions that
+                       train by themselves, handle.py is what they get, reports.py what they say
+    scripts/           a trial that is a run of any script; reporting.py: what the script calls
     tracking/          MLflow follows; mlflow_ui.py serves it
     forecast.py        what a sweep would take; numbers.py: what its workers do
     enqueue.py retry.py                what people put in; stored.py reads their sweep back
     summary.py export.py preview.py    what people take away; cli/ prints it
 
-`Task` is what a user's own factory returns.
+`Task` is what a user's own factory returns, `TrialHandle` what a function that trains by itself
+takes, `report` what a script calls.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sweeps.engines.handle import TrialHandle
+    from sweeps.reporting import report
     from sweeps.tasks.task import Task
 
-__all__ = ["Task"]
+__all__ = ["Task", "TrialHandle", "report"]
 
 
 def __getattr__(name: str) -> object:
@@ -40,4 +45,12 @@ def __getattr__(name: str) -> object:
         from sweeps.tasks.task import Task
 
         return Task
+    if name == "report":
+        from sweeps.reporting import report
+
+        return report
+    if name == "TrialHandle":
+        from sweeps.engines.handle import TrialHandle
+
+        return TrialHandle
     raise AttributeError(f"module 'sweeps' has no attribute '{name}'")

@@ -9,6 +9,7 @@ What ended a study stands in it as the reason of its `stop`, which every worker 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
@@ -78,7 +79,7 @@ class Breaker:
         numbers = ", ".join(map(str, sorted(failed)))
         return (
             f"{FAILURES_IN_A_ROW} trials in a row failed with one cause: {last[0].reason}. These "
-            f"were trials {numbers}; `sweeps show {self._name} {failed[0]}` prints a traceback. "
-            "Mend it, then go on: sweeps run FILE. Failed trials hold no place of budget.trials, "
-            "only of budget.failures"
+            f"were trials {numbers}; `sweeps show {quote(self._name)} {failed[0]}` prints a "
+            "traceback. Mend it, then go on: sweeps run FILE. Failed trials hold no place of "
+            "budget.trials, only of budget.failures"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -51,6 +51,9 @@ class Interruptible:
 
     def report(self, points: Sequence[Point]) -> set[int]:
         return self._call(lambda: self._feed.report(points))
+
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        return self._call(lambda: self._feed.to_stop(seconds))
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         self._call(lambda: self._feed.finish(outcomes))

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from studies import StudyStorage, UserError
-from sweeps.config import Config
+from sweeps.config import AnyConfig
 from sweeps.launch import open_sweep
 from sweeps.plan import planned, put_in
 from sweeps.spec import Spec, SpecError
 from sweeps.spec.faults import Faults, dotted, shown
-from sweeps.spec.known import check_known
-from sweeps.spec.task import read_arguments
 from sweeps.spec.yaml_lines import Document, read_yaml
 from sweeps.spec.yaml_lines import Path as Place
 from sweeps.stored import stored_spec, sweep_of
@@ -90,7 +88,7 @@ def from_yaml(path: Path) -> Entries:
     return Entries(str(path), document, entries)
 
 
-def enqueue(storage: StudyStorage, study: str, given: Entries) -> list[tuple[int, Config]]:
+def enqueue(storage: StudyStorage, study: str, given: Entries) -> list[tuple[int, AnyConfig]]:
     """Put the configurations into `study` as waiting trials; a live sweep takes them up next.
 
     Returns:
@@ -111,13 +109,12 @@ def enqueue(storage: StudyStorage, study: str, given: Entries) -> list[tuple[int
 
 def _checked(given: Entries, spec: Spec) -> list[dict[str, Any]]:
     faults = Faults(given.document)
-    arguments = read_arguments(spec.task, spec.path.parent, faults)
     for there, place, entry in given.entries:
         faults.move(there, place)
         if not isinstance(entry, Mapping):
             text = f"{dotted(place)} is {shown(entry)}; give a mapping of names to values"
             faults.add(place, text)
-        check_known(entry, place, spec.space, arguments, faults)
+        spec.check_known(entry, place, faults)
     if faults.found:
         raise SpecError(given.source, faults.found)
     return [dict(entry) for _, _, entry in given.entries]

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
 from studies import Claim, Finish, Holding, Order, Report
 from studies.roster import live_workers
-from sweeps.asking import Asked, Asker
+from sweeps.asking import Asked, Asker, seeds_of
 from sweeps.breaker import Breaker
 from sweeps.budget import Budget, Spent
 from sweeps.crowd import share_at_once
@@ -175,7 +174,7 @@ class StudyFeed:
             objective = point.values[self._rules.metric]
             held = self._held[point.number]
             held.curve[point.epoch] = objective
-            held.stop = held.stop or self._reason_to_stop(point)
+            held.stop = held.stop or self._reason_to_stop(point.seconds)
             self._progress.running[point.number].epoch = point.epoch
             self._progress.running[point.number].value = objective
         self._prune(points)
@@ -185,6 +184,11 @@ class StudyFeed:
                 self._resuming.offer(point, leaving=stop == DRAINED)
         self._changed()
         return {point.number for point in points if self._held[point.number].stop is not None}
+
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        for number, so_far in seconds.items():
+            self._held[number].stop = self._held[number].stop or self._reason_to_stop(so_far)
+        return {number for number in seconds if self._held[number].stop is not None}
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         fence, held = self._holding.fence, self._held
@@ -235,12 +239,11 @@ class StudyFeed:
     def _given(self, asked: Sequence[Asked]) -> list[Trial]:
         """Return the trials to train, those that were begun before from where they go on."""
         origins = {each.trial_id: each.origin for each in asked}
-        trials = {
-            each.trial_id: Begun(
-                Trial(each.number, each.config, self._seeds(each.number)), each.curve
-            )
-            for each in asked
-        }
+        seed, repeats = self._rules.seed, self._rules.repeats
+        trials = {}
+        for each in asked:
+            trial = Trial(each.number, each.config, seeds_of(seed, each.number, repeats))
+            trials[each.trial_id] = Begun(trial, each.curve)
         given = []
         for trial_id, begun in self._resuming.begin(trials).items():
             trial, curve = begun.trial, dict(begun.curve)
@@ -253,21 +256,14 @@ class StudyFeed:
             given.append(trial)
         return given
 
-    def _seeds(self, number: int) -> tuple[int, ...]:
-        """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
-        return tuple(
-            int(np.random.SeedSequence((self._rules.seed, number, repeat)).generate_state(1)[0])
-            for repeat in range(self._rules.repeats)
-        )
-
-    def _reason_to_stop(self, point: Point) -> str | None:
+    def _reason_to_stop(self, seconds: float) -> str | None:
         if self._draining or self._paused:
             return DRAINED
         out_of_time = self._rules.budget.out_of_time(self._elapsed())
         if out_of_time is not None:
             self.ended = out_of_time
             return DRAINED
-        if point.seconds >= self._rules.trial_seconds:
+        if seconds >= self._rules.trial_seconds:
             return f"{self._rules.trial_seconds:.0f} s of training (budget.trial_time)"
         return None
 

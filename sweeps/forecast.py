@@ -103,10 +103,11 @@ def forecast(spec: Spec, workers: int) -> Forecast:
     Raises:
         UserError: the task cannot be built, or its trial cannot be trained.
     """
+    _refuse_script(spec)
     own, device = open_task(spec), resolve_device(spec.device)
     config, notes = _config(spec, own), list[str]()
     tried = _as_asked(spec, _try(spec, own, device, config, notes.append))
-    trials = _trials(spec)
+    trials = trials_of(spec)
     at_once = share_at_once(trials / workers, learns=learns(spec))
     ladder = tried.ladder.up_to(max(int(at_once), 1))
     first = first_epoch(spec.early_terminate, own.epochs, longest_warmup(spec.space))
@@ -134,6 +135,14 @@ def forecast(spec: Spec, workers: int) -> Forecast:
         apart=tuple(name for name in spec.space.optimizers if name not in RULES),
         notes=tuple(note for note in notes if not tried.reason or tried.reason not in note),
     )
+
+
+def _refuse_script(spec: Spec) -> None:
+    if spec.program is not None:
+        raise UserError(
+            f"{spec.path}: nothing but the script knows how long a trial of it takes. Run one: "
+            "set run_cap: 1, and see `sweeps show STUDY 0`"
+        )
 
 
 def _try(
@@ -172,7 +181,7 @@ def least_epochs(rule: EarlyTerminate, epochs: int, first: int) -> float | None:
 def _rungs(rule: EarlyTerminate, epochs: int, first: int) -> list[int]:
     """Return the epochs, before the last, at which trials are compared."""
     if rule.min_iter is not None or rule.max_iter is not None:
-        return [band + 1 for band in bands(rule, epochs) if band + 1 < epochs]
+        return [band for band in bands(rule, epochs) if band < epochs]
     found, rung = [], first
     while rung < epochs:
         found.append(rung)
@@ -210,7 +219,7 @@ def _config(spec: Spec, own: OpenTask) -> Config:
     return replace(config, epochs=own.epochs)
 
 
-def _trials(spec: Spec) -> int:
+def trials_of(spec: Spec) -> int:
     """Return how many trials there can be: a grid ends, and known ones stand beside it."""
     size = spec.space.size() if spec.method == "grid" else None
     known = len(spec.enqueue) + (spec.baseline is not None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,14 @@ def study_folder(folder: Path, study_name: str, study_id: int) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', study_name)[:100]}-{study_id}"
 
 
+def trials_folder(folder: Path, created_at: datetime) -> Path:
+    """Return the folder of what trials keep themselves, in that of a study.
+
+    SQLite gives the id of a deleted study again, whose trials must not find what others kept.
+    """
+    return folder / f"trials-{created_at:%Y%m%dT%H%M%S}"
+
+
 def checkpoint_file(folder: Path, number: int, token: int) -> Path:
     """Return the file of a trial's state; `token` is that of the lease under which it is written.
 
@@ -72,7 +82,7 @@ def checkpoint_files(folder: Path, number: int | None = None) -> dict[Path, int]
 
 
 def remove_study(folder: Path, study_name: str, study_id: int) -> int:
-    """Remove the checkpoints of a study; return how many there were.
+    """Remove the checkpoints of a study, and what its trials kept; return how many there were.
 
     Raises:
         OSError: a file or the folder cannot be removed.
@@ -81,6 +91,8 @@ def remove_study(folder: Path, study_name: str, study_id: int) -> int:
     files = checkpoint_files(own)
     for path in files:
         path.unlink(missing_ok=True)
+    for kept in own.glob("trials-*"):
+        shutil.rmtree(kept)
     if own.is_dir() and not any(own.iterdir()):
         own.rmdir()
     return len(files)

@@ -8,8 +8,11 @@ then is anything written.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
+from shlex import quote
 
 import optuna
 
@@ -26,14 +29,16 @@ from studies import (
     queries,
     set_spec,
 )
+from sweeps.config import Config
 from sweeps.device import resolve_device
 from sweeps.drift import CODE, code_hash, has_drifted
 from sweeps.engines.base import Tasks
 from sweeps.loading import importing
+from sweeps.scripts.finding import check_program, no_task
 from sweeps.spec import Spec, differences
 from sweeps.surroundings import environment, git_state
-from sweeps.tasks import load_factory
-from sweeps.tasks.task import Task
+from sweeps.tasks import HANDLE, load_factory
+from sweeps.tasks.task import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, Task
 
 TASKS_KEPT = 8
 
@@ -42,7 +47,9 @@ TASKS_KEPT = 8
 class OpenSweep:
     """A sweep with all that a worker needs; `tasks` builds the task of a trial's arguments.
 
-    `drifted`: the task's code has changed since the study was run before.
+    A script has no task, and its `epochs` and `batch_size` are 0: see `horizon`. `function`: the
+    task's own, where it trains by itself and there are no tasks to build. `drifted`: the task's
+    code has changed since the study was run before.
     """
 
     spec: Spec
@@ -54,24 +61,44 @@ class OpenSweep:
     batch_size: int
     created: bool
     drifted: bool = False
+    function: Callable[..., object] | None = None
+
+    @property
+    def horizon(self) -> float:
+        """How many epochs, or reports of a script, a trial has at most."""
+        return self.epochs if self.spec.program is None else inf
 
 
 @dataclass(frozen=True)
 class OpenTask:
-    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones."""
+    """A sweep file's task, built and checked; `epochs` and `batch_size` are the largest ones.
+
+    `function`: see `OpenSweep`.
+    """
 
     tasks: Tasks
     epochs: int
     batch_size: int
+    function: Callable[..., object] | None = None
 
 
 def open_task(spec: Spec) -> OpenTask:
     """Build the task and a model, and check the sweep file against them; nothing is written.
 
+    Of a script it is only looked whether it is there.
+
     Raises:
-        UserError: the task or its model cannot be built, or does not fit the file.
+        UserError: the task or its model cannot be built, or does not fit the file; the script, or
+            what it is to be run with, is not there.
     """
+    if spec.program is not None:
+        check_program(spec.program, str(spec.path))
+        return OpenTask(no_task, 0, 0)
     tasks = task_source(spec)
+    if spec.own_loop:
+        epochs = spec.epochs or _largest(spec, "epochs") or DEFAULT_EPOCHS
+        batch_size = spec.batch_size or _largest(spec, "batch_size") or DEFAULT_BATCH_SIZE
+        return OpenTask(tasks, epochs, batch_size, load_factory(spec.task, spec.path.parent))
     task = _first_task(spec, tasks)
     _check_model(spec, task)
     return OpenTask(tasks, *_sizes(spec, task))
@@ -100,8 +127,11 @@ def task_source(spec: Spec) -> Tasks:
                 f"task '{spec.task}': its factory raised {type(error).__name__}: {error}"
             ) from error
         if not isinstance(task, Task):
-            kind = type(task).__name__
-            raise UserError(f"task '{spec.task}': its factory returned a {kind}, not a sweeps.Task")
+            raise UserError(
+                f"task '{spec.task}': its factory returned a {type(task).__name__}, not a "
+                f"sweeps.Task. A function that trains by itself has `{HANDLE}` as its first "
+                "parameter"
+            )
         return task
 
     return lambda arguments: build(json.dumps(arguments, sort_keys=True))
@@ -165,8 +195,10 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
             set_spec(storage, study_id, _record(spec))
     study = optuna.load_study(study_name=name, storage=storage)
     sizes = (own.epochs, own.batch_size)
-    how = {"created": found is None, "drifted": drifted}
-    return OpenSweep(spec, own.tasks, storage, study, study_id, *sizes, **how)
+    more = {"created": found is None, "drifted": drifted}
+    return OpenSweep(
+        spec, own.tasks, storage, study, study_id, *sizes, **more, function=own.function
+    )
 
 
 def _check_model(spec: Spec, task: Task) -> None:
@@ -199,7 +231,9 @@ def _sizes(spec: Spec, task: Task) -> tuple[int, int]:
         spec.baseline_config(epochs=epochs, batch_size=default),
         *spec.enqueue_configs(epochs=epochs, batch_size=default),
     ]
-    asked = [batch_size or default] + [config.batch_size for config in known if config is not None]
+    asked = [batch_size or default] + [
+        each.batch_size for each in known if isinstance(each, Config)
+    ]
     other = [size for size in asked if size != own]
     if own is not None and other:
         raise UserError(
@@ -229,7 +263,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         if any(study.name == name for study in queries.studies(storage)):
             raise UserError(
                 f"study '{name}' exists already and was not made by a sweep file. "
-                f"Run this file under another name: --name {name}-2"
+                f"Run this file under another name: --name {quote(f'{name}-2')}"
             )
         return
     changes = differences(found.record.spec["meaning"], spec.meaning())
@@ -237,7 +271,7 @@ def _check_existing(spec: Spec, storage: StudyStorage, name: str) -> None:
         listed = "".join(f"\n  {change}" for change in changes)
         raise UserError(
             f"{spec.path}: study '{name}' exists with other settings, and its trials would "
-            f"not compare:{listed}\nRun this file under another name: --name {name}-2"
+            f"not compare:{listed}\nRun this file under another name: --name {quote(f'{name}-2')}"
         )
 
 

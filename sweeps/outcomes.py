@@ -10,7 +10,8 @@
     cancelled  by `sweeps cancel STUDY TRIAL` (`studies.control`)   FAIL, `reason`; it counts in no
                budget and is not trained again
 
-Each has `epochs`, `seconds` and `device_seconds` (see `Outcome`), on CUDA `peak_memory` in bytes.
+Each has `epochs`, `seconds` and `device_seconds` (see `Outcome`), on CUDA `peak_memory` in bytes,
+of a script the `folder` with its output.
 A drained trial has no outcome: it waits.
 """
 
@@ -46,6 +47,8 @@ def to_finish(outcome: Outcome, held: Held, *, take: str, maximize: bool) -> Fin
         "device_seconds": outcome.device_seconds,
         "seed": held.seeds[0],
     }
+    if outcome.folder is not None:
+        attrs["folder"] = outcome.folder
     if outcome.peak_memory is not None:
         attrs["peak_memory"] = outcome.peak_memory
     constraint = 0.0

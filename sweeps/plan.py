@@ -11,14 +11,14 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
 from studies.retrying import again
-from sweeps.config import Config
+from sweeps.config import AnyConfig, read_config
 from sweeps.outcomes import has_failed
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
 
 
-def planned(sweep: OpenSweep) -> list[tuple[str, Config]]:
+def planned(sweep: OpenSweep) -> list[tuple[str, AnyConfig]]:
     """Return the known configurations with their origin: the baseline, then the enqueued ones."""
     sizes = {"epochs": sweep.epochs, "batch_size": sweep.batch_size}
     baseline = sweep.spec.baseline_config(**sizes)
@@ -45,7 +45,7 @@ def _plan(sweep: OpenSweep) -> None:
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([sweep.spec.metric.name])
     there = Counter(
-        _key(trial.user_attrs["origin"], Config.from_json(trial.user_attrs["config"]))
+        _key(trial.user_attrs["origin"], read_config(trial.user_attrs["config"]))
         for trial in study.get_trials(deepcopy=False)
         if not has_failed(trial) and "config" in trial.user_attrs
     )
@@ -57,7 +57,7 @@ def _plan(sweep: OpenSweep) -> None:
             put_in(sweep, origin, config)
 
 
-def put_in(sweep: OpenSweep, origin: str, config: Config) -> int:
+def put_in(sweep: OpenSweep, origin: str, config: AnyConfig) -> int:
     """Add a waiting trial of a known configuration; return its number."""
     flat = sweep.spec.space.flat()
     params = sweep.spec.space.encode(config) or {}
@@ -72,5 +72,5 @@ def put_in(sweep: OpenSweep, origin: str, config: Config) -> int:
     return number
 
 
-def _key(origin: str, config: Config) -> str:
+def _key(origin: str, config: AnyConfig) -> str:
     return json.dumps([origin, config.to_json()], sort_keys=True)

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,10 +179,8 @@ class Resuming:
             self._warn(text)
 
 
-def make_resuming(
-    sweep: OpenSweep, holding: Holding, keeping: Keeping, warn: Callable[[str], None]
-) -> Resuming:
-    """Return the checkpoints of a worker of `sweep`.
+def own_folder(sweep: OpenSweep, keeping: Keeping) -> tuple[Path, datetime]:
+    """Return the folder of a study's checkpoints, and when the study was made.
 
     Raises:
         UserError: the study was deleted.
@@ -191,6 +190,17 @@ def make_resuming(
     if found is None:
         raise UserError(f"study '{name}' was deleted meanwhile; see `sweeps list`")
     folder = keeping.folder or default_folder(sweep.storage.url)
-    owner = Owner(name, found.created_at.isoformat())
-    own = study_folder(folder, name, found.study_id)
-    return Resuming(holding, owner, own, keeping.every, warn)
+    return study_folder(folder, name, found.study_id), found.created_at
+
+
+def make_resuming(
+    sweep: OpenSweep, holding: Holding, keeping: Keeping, warn: Callable[[str], None]
+) -> Resuming:
+    """Return the checkpoints of a worker of `sweep`.
+
+    Raises:
+        UserError: the study was deleted.
+    """
+    folder, created_at = own_folder(sweep, keeping)
+    owner = Owner(sweep.study.study_name, created_at.isoformat())
+    return Resuming(holding, owner, folder, keeping.every, warn)

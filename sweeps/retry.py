@@ -7,6 +7,7 @@ follows from its own number, so it is another draw of the same configuration.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -54,7 +55,7 @@ def retry(storage: StudyStorage, study: str, numbers: Sequence[int]) -> list[tup
 
 def _problem(study: str, number: int, trial: FrozenTrial | None, *, sweep: bool) -> str | None:
     if trial is None:
-        return f"study '{study}' has no trial {number}. See sweeps status {study}"
+        return f"study '{study}' has no trial {number}. See sweeps status {quote(study)}"
     if not trial.state.is_finished():
         return (
             f"trial {number} of study '{study}' is {trial.state.name}; only a finished one can be "

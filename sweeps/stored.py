@@ -38,13 +38,15 @@ def stored_spec(sweep: Sweep) -> Spec:
     file = stood if stood.parent.is_dir() else Path.cwd() / stood.name
     if str(file.parent.resolve()) not in sys.path:
         sys.path.insert(0, str(file.parent.resolve()))  # modules beside it, as in `sweeps run`
-    task = _task_here(sweep.name, meaning["task"], stood.parent)
+    task = meaning.get("task")  # a program has none
+    if task is not None:
+        task = _task_here(sweep.name, task, stood.parent)
     with tempfile.TemporaryDirectory(prefix="sweeplane-") as folder:
         copy = Path(folder) / file.name
         copy.write_text(record.spec_text, encoding="utf-8")
         try:
-            spec = load_spec(copy, {"task": task})  # with its whole path
-            spec = spec.model_copy(update={"path": file, "known_as": meaning["task"]})
+            spec = load_spec(copy, {} if task is None else {"task": task})  # with its whole path
+            spec = spec.at(file).model_copy(update={"known_as": meaning.get("task")})
             reason = "; ".join(differences(meaning, spec.meaning()))
             if not reason:
                 return spec

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
-from studies import queries
-from sweeps.config import Config
+from studies import get_sweep, queries
+from sweeps.config import AnyConfig, Config, ScriptConfig, read_config
 from sweeps.engines.base import Objective
+from sweeps.scripts.pasting import command_line, script_yaml, stored_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +60,33 @@ def objective(storage: StudyStorage, study_name: str) -> Objective:
     """Return what the study's trials are judged by."""
     now = queries.status(storage, study_name)
     return Objective(now.metric, maximize=now.direction == "maximize")
+
+
+def pasted(storage: StudyStorage, study_name: str, row: TrialRow) -> str:
+    """Return what `sweeps best` prints of a trial that Sweeplane made: to paste, and as YAML."""
+    config, program = _made(storage, study_name, row)
+    if isinstance(config, Config):
+        return paste(config, objective(storage, study_name))
+    line = "the command is not in this study DB" if program is None else program
+    return _both(line, script_yaml(config), "")
+
+
+def pasted_json(storage: StudyStorage, study_name: str, row: TrialRow) -> dict[str, str]:
+    """Return the same for a program: `python` or `command`, and `yaml`."""
+    config, program = _made(storage, study_name, row)
+    if isinstance(config, Config):
+        code = python_code(config, objective(storage, study_name))
+        return {"python": code, "yaml": yaml_text(config)}
+    return {"command": program or "", "yaml": script_yaml(config)}
+
+
+def _made(storage: StudyStorage, study_name: str, row: TrialRow) -> tuple[AnyConfig, str | None]:
+    """Return a trial's configuration and, of a script, its command line."""
+    config, sweep = read_config(row.config or {}), get_sweep(storage, study_name)
+    program = stored_program(sweep.record) if sweep is not None else None
+    if program is None or not isinstance(config, ScriptConfig):
+        return config, None
+    return config, command_line(program, config)
 
 
 def python_code(config: Config, judged: Objective) -> str:
@@ -163,10 +192,13 @@ def yaml_text(config: Config) -> str:
 
 def paste(config: Config, judged: Objective) -> str:
     """Return code and YAML together, as `sweeps best` prints them."""
-    code = "".join(f"  {line}\n" for line in python_code(config, judged).splitlines())
-    yaml = "".join(f"  {line}\n" for line in yaml_text(config).splitlines())
-    size = f"{config.epochs} epochs, batch size {config.batch_size}"
-    return f"{code}  # {size}\n\nThe same for a sweep file:\n\n{yaml}".rstrip()
+    size = f"  # {config.epochs} epochs, batch size {config.batch_size}\n"
+    return _both(python_code(config, judged), yaml_text(config), size)
+
+
+def _both(code: str, yaml: str, note: str) -> str:
+    code, yaml = textwrap.indent(code, "  "), textwrap.indent(yaml, "  ")
+    return f"{code}\n{note}\nThe same for a sweep file:\n\n{yaml}".rstrip()
 
 
 def _rounded(value: Any) -> Any:

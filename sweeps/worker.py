@@ -25,12 +25,14 @@ from sweeps.counts import exhausted, make_budget, make_progress
 from sweeps.crowd import learns
 from sweeps.device import resolve_device
 from sweeps.engines.base import Cut, Engine, Objective
+from sweeps.engines.function import FunctionEngine
 from sweeps.engines.lanes.engine import LanesEngine
+from sweeps.engines.script.engine import ScriptEngine, Scripts
 from sweeps.engines.serial import SerialEngine
 from sweeps.engines.tally import Timed
 from sweeps.feed import FeedRules, StudyFeed
 from sweeps.grid_points import GRID_INDEX, free_of
-from sweeps.keeping import DEFAULT_KEEPING, Keeping
+from sweeps.keeping import DEFAULT_KEEPING, Keeping, trials_folder
 from sweeps.launch import OpenSweep
 from sweeps.leaving import Leaving
 from sweeps.member import Member, draining
@@ -38,14 +40,15 @@ from sweeps.notes import StudyNotes
 from sweeps.numbers import Gauge
 from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
-from sweeps.resuming import make_resuming
+from sweeps.resuming import make_resuming, own_folder
 from sweeps.sampling import refills
 
 if TYPE_CHECKING:
     import optuna
 
-    from sweeps.config import Config
+    from sweeps.config import AnyConfig
     from sweeps.engines.base import Engine
+    from sweeps.scripts.program import Program
     from sweeps.space import Space
 
 
@@ -81,6 +84,8 @@ class Worker:
         self._keeping, self._warn, self._idle_exit = keeping, warn, idle_exit
         self._device = resolve_device(sweep.spec.device)
         self._lanes = sweep.spec.lanes if isinstance(sweep.spec.lanes, int) else None
+        if sweep.spec.program is not None:
+            self._lanes = sweep.spec.program.trials_per_device
         self._member = Member(
             sweep,
             device=self._device,
@@ -165,7 +170,12 @@ class Worker:
 
     def _make_engine(self) -> Engine:
         sweep, spec = self._sweep, self._sweep.spec
+        if spec.program is not None:
+            return self._script_engine(spec.program)
         objective = Objective(spec.metric.name, maximize=spec.metric.goal == "maximize")
+        if sweep.function is not None:
+            folder = trials_folder(*own_folder(sweep, self._keeping))
+            return FunctionEngine(sweep.function, self._device, objective, folder)
         if self._lanes == 1:
             return SerialEngine(self._device, spec.precision, objective, self._warn)
         return LanesEngine(
@@ -178,12 +188,19 @@ class Worker:
             notes=StudyNotes(sweep.storage, sweep.study._study_id),
         )
 
+    def _script_engine(self, program: Program) -> Engine:
+        sweep = self._sweep
+        name, study_id = sweep.study.study_name, sweep.study._study_id
+        folder = trials_folder(*own_folder(sweep, self._keeping))
+        metric = sweep.spec.metric.name
+        return ScriptEngine(Scripts(program, metric, name, study_id, folder, self._device))
+
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec
         maximize = spec.metric.goal == "maximize"
         stopper = spec.early_terminate
-        min_epochs = first_epoch(stopper, sweep.epochs, longest_warmup(spec.space))
-        sweep.study.pruner = make_pruner(stopper, sweep.epochs, min_epochs)
+        min_epochs = first_epoch(stopper, sweep.horizon, longest_warmup(spec.space))
+        sweep.study.pruner = make_pruner(stopper, sweep.horizon, min_epochs)
         rules = FeedRules(
             metric=spec.metric.name,
             maximize=maximize,
@@ -218,9 +235,11 @@ class Worker:
         )
 
 
-def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> Config:
+def _suggest(sweep: OpenSweep, trial: optuna.Trial) -> AnyConfig:
     sampled = sweep.spec.space.suggest(trial)
-    return sweep.spec.space.config(sampled, epochs=sweep.epochs, batch_size=sweep.batch_size)
+    sizes = {"epochs": sweep.epochs, "batch_size": sweep.batch_size}
+    config: AnyConfig = sweep.spec.space.config(sampled, **sizes)
+    return config
 
 
 def _points(sweep: OpenSweep) -> Points | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -120,7 +121,8 @@ def cancel(study: str, trials: tuple[int, ...], wait: bool, storage: str, as_jso
     if ended:
         click.echo(
             f"Cancelled for good: {numbers_of(ended)}. A worker that trains one turns to another "
-            f"with its next heartbeat. To train it after all: sweeps retry {study} {ended[0]}"
+            f"with its next heartbeat. To train it after all: sweeps retry {quote(study)} "
+            f"{ended[0]}"
         )
 
 
@@ -192,7 +194,7 @@ def _wait(store: StudyStorage, given: Given, *, quiet: bool) -> bool:
             said = "it is no sweep now" if now.order is None else f"it is {now.order.past}"
             click.echo(
                 f"Study '{given.study}' was told something else meanwhile: {said}. "
-                f"See sweeps status {given.study}",
+                f"See sweeps status {quote(given.study)}",
                 err=True,
             )
             return False

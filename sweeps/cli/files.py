@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweeps.cli import options, render
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from sweeps.config import Config
@@ -153,11 +155,27 @@ def validate(file: Path, plot: bool, png: Path | None, as_json: bool) -> None:
     spec = load_spec(file)
     size = spec.space.size()
     if as_json:
-        render.echo_json({"file": str(file), "size": size, "spec": spec.to_json()})
+        found = {"file": str(file), "size": size, "spec": spec.to_json()}
+        render.echo_json(found | {"passed_over": list(spec.passed_over)})
     else:
+        say_passed_over(spec)
         _print_space(spec, size)
     if plot or png is not None:
         _draw(spec, png, in_terminal=plot)
+
+
+def say_passed_over(spec: Spec) -> None:
+    """Name, in one line, the keys of the file that mean nothing here."""
+    if spec.passed_over:
+        names = printable(", ".join(spec.passed_over))
+        click.echo(f"Note: {spec.path}: {names}: passed over, nothing reads them here", err=True)
+
+
+def _work(spec: Spec) -> str:
+    """Return what a trial runs."""
+    if spec.program is None:
+        return f"task {spec.task}"
+    return f"program {spec.program.program or shlex.join(spec.program.command)}"
 
 
 def _listed(names: str) -> str:
@@ -168,7 +186,7 @@ def _listed(names: str) -> str:
 def _print_space(spec: Spec, size: int | None) -> None:
     metric, stop, budget = spec.metric, spec.early_terminate, spec.budget
     click.echo(
-        f"{spec.path}: study '{spec.name}', task {spec.task}, method {spec.method}\n"
+        f"{spec.path}: study '{spec.name}', {_work(spec)}, method {spec.method}\n"
         f"{metric.goal} {metric.name} ({metric.take} of a trial's values), {budget.trials} trials, "
         f"early_terminate {stop.type}"
     )
@@ -180,6 +198,8 @@ def _print_space(spec: Spec, size: int | None) -> None:
     fixed = [knob for knob in spec.space.knobs if not knob.searched]
     rows += [(knob.label, knob.distribution.describe(), knob.source) for knob in searched]
     rows += [(knob.label, f"= {knob.distribution.describe()}", knob.source) for knob in fixed]
+    if spec.own_loop:
+        click.echo(f"Task {spec.task}: {render.OWN_LOOP} (no lanes)")
     screen = render.console()
     screen.print(render.table(["knob", "searched in (or = fixed)", "from"], rows))
     points = "continuous, so any number of" if size is None else f"{size:,}"
@@ -193,7 +213,8 @@ def _draw(spec: Spec, png: Path | None, *, in_terminal: bool) -> None:
     points = preview.draw(spec.space, seed=spec.seed)
     samples = preview.samples_of(spec.space, points)
     sizes = {"epochs": spec.epochs or 1, "batch_size": spec.batch_size or 1}
-    configs = [spec.space.config(point, **sizes) for point in points]
+    trained = points if spec.program is None else []  # a script has no schedule
+    configs = [spec.space.config(point, **sizes) for point in trained]
     if in_terminal:
         _draw_here(samples, configs)
     if png is not None:
@@ -225,5 +246,7 @@ def _draw_here(samples: list[Samples], configs: list[Config]) -> None:
             knobs = "  ".join(f"{name}={render.number(value)}" for name, value in shown)
             line = render.sparkline(preview.schedule_curve(config), width=50, low=0.0)
             curves.append((schedule, line, knobs))
+    if not curves:
+        return
     title = "Factor on the learning rate over a training"
     screen.print(render.table(["schedule", "", "knobs"], curves, title))

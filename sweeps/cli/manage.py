@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
+from sweeps.config import ScriptConfig
 
 if TYPE_CHECKING:
     from studies.deleting import Extent
+    from sweeps.config import AnyConfig
 
 
 @click.command()
@@ -55,9 +58,16 @@ def enqueue(
         render.echo_json({"study": study, "enqueued": trials, "held_up": waits})
         return
     for number, config in added:
-        knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.hypers.items())
-        click.echo(f"Trial {number} waits: {config.title}  {knobs}")
+        click.echo(f"Trial {number} waits: {_knobs(config)}")
     _say_next(study, added[0][0], waits)
+
+
+def _knobs(config: AnyConfig) -> str:
+    """Return what a waiting trial trains, in a line."""
+    if isinstance(config, ScriptConfig):
+        return config.title
+    knobs = "  ".join(f"{k}={render.number(v)}" for k, v in config.hypers.items())
+    return f"{config.title}  {knobs}"
 
 
 @click.command()
@@ -101,7 +111,7 @@ def retry(study: str, trials: tuple[int, ...], failed: bool, storage: str, as_js
 
 def _say_next(study: str, trial: int, waits: str | None) -> None:
     reason = f"It waits still: {waits}." if waits else "The live sweep takes it up next."
-    click.echo(f"{reason} See it: sweeps show {study} {trial}")
+    click.echo(f"{reason} See it: sweeps show {quote(study)} {trial}")
 
 
 @click.command()

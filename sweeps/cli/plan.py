@@ -14,6 +14,7 @@ from sweeps.cli import options, render
 
 if TYPE_CHECKING:
     from sweeps.forecast import Extent, Forecast
+    from sweeps.spec import Spec
 
 
 @click.command()
@@ -34,7 +35,8 @@ def plan(
 
     It prints whether trials train in lanes and how many, or why not; steps a second alone and in
     lanes; memory; the time, device-hours and cost of the budget, from no pruning to the pruner's
-    best case; which knobs do not share lanes. No study is created, and nothing is written.
+    best case; which knobs do not share lanes. A function that trains by itself is not tried. No
+    study is created, and nothing is written.
 
     \b
     Examples:
@@ -49,6 +51,10 @@ def plan(
     asked = {"device": device, "workers": workers}
     with redirect_stdout(sys.stderr):  # what the user's own code prints
         spec = load_spec(file, {key: value for key, value in asked.items() if value is not None})
+    if spec.own_loop:
+        _print_own_loop(file, spec, as_json=as_json)
+        return
+    with redirect_stdout(sys.stderr):
         use_one_thread()
         count = spec.workers if isinstance(spec.workers, int) else 1  # not "auto"
         found = forecast(spec, count)
@@ -57,6 +63,24 @@ def plan(
         return
     click.echo(f"{file}: task {spec.task}, {spec.precision}, on {found.device}\n")
     _print(found, price)
+
+
+def _print_own_loop(file: Path, spec: Spec, *, as_json: bool) -> None:
+    """Say of a function that trains by itself what is known before it is called."""
+    from sweeps.forecast import trials_of
+    from sweeps.launch import open_task
+
+    trials, epochs = trials_of(spec), open_task(spec).epochs
+    if as_json:
+        known = {"fuses": False, "reason": render.OWN_LOOP, "lanes": 1}
+        render.echo_json({"file": str(file), **known, "trials": trials, "epochs": epochs})
+        return
+    click.echo(
+        f"{file}: task {spec.task}\n\n"
+        f"Lanes: none, {render.OWN_LOOP}.\n"
+        f"Budget: {trials} trials x {epochs} epochs, which are its reports of {spec.metric.name}. "
+        "What they take shows when it runs: nothing of it can be tried beforehand."
+    )
 
 
 def _print(found: Forecast, price: float | None) -> None:

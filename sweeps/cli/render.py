@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sweeps.json_safe import safe
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from studies import Worker
     from studies.rows import TrialRow
 
+OWN_LOOP = "its function trains by itself: one call a trial, one at a time in each worker"
+"""Said of a task whose function takes a `trial`."""
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -100,17 +104,27 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[Any]], title: str | No
     Only the last column gives way where the terminal is too narrow.
     """
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    shown = title and escape(printable(title))
+    made = Table(title=shown, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     names = list(columns)
     for name in names:
         justify: Literal["left", "right"] = "right" if name.endswith(">") else "left"
         last = name is names[-1]
-        made.add_column(name.rstrip(">"), justify=justify, no_wrap=not last, overflow="fold")
+        heading = escape(printable(name.rstrip(">")))
+        made.add_column(heading, justify=justify, no_wrap=not last, overflow="fold")
     for row in rows:
-        made.add_row(*(number(cell) for cell in row))
+        made.add_row(*(_cell(cell) for cell in row))
     return made
+
+
+def _cell(value: Any) -> Text:
+    """Return a value as a cell: names and values of users are not markup of rich's."""
+    from rich.text import Text
+
+    return Text(printable(number(value)))
 
 
 def console() -> Console:

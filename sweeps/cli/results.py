@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from sweeps.cli import options, render
 from sweeps.cli.options import study_argument
 from sweeps.cli.settled import open_settled
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,20 +41,16 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         trained = attempts(store, study, trial).get(trial, [])
     if as_json:
         code = [render.plain(asdict(attempt)) for attempt in trained]
-        more = {"seed": found.row.seed, "traceback": found.user_attrs.get("traceback")}
+        more = {name: found.user_attrs.get(name) for name in ("seed", "traceback", "folder")}
         curves = dict(found.curves)
         render.echo_json({**row_json(found.row), **more, "attempts": code, "curves": curves})
         return
     row = found.row
-    click.echo(", ".join(filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))))
-    if row.retry_of is not None:
-        click.echo(f"a retry of trial {row.retry_of}")
-    click.echo(
-        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} epochs in "
-        f"{render.duration(row.seconds)}; value {render.number(row.value)}"
-    )
+    _print_outcome(study, row)
     for attempt in trained:
         click.echo(f"trained by {_trained_by(attempt)}")
+    if folder := found.user_attrs.get("folder"):
+        click.echo(printable(f"stdout.log and stderr.log are in {folder}"))
     if recorded := render.recorded(row):
         click.echo(recorded)
     screen = render.console()
@@ -62,8 +60,20 @@ def show(study: str, trial: int, storage: str, as_json: bool) -> None:
         for name, curve in sorted(found.curves.items())
     ]
     screen.print(render.table(["curve", "", "first>", "last>"], lines))
-    if "traceback" in found.user_attrs:
-        click.echo(found.user_attrs["traceback"])
+    for line in found.user_attrs.get("traceback", "").splitlines():
+        click.echo(printable(line.expandtabs()))
+
+
+def _print_outcome(study: str, row: TrialRow) -> None:
+    ended = filter(None, (f"{study}, trial {row.number}: {row.outcome}", row.reason))
+    click.echo(printable(", ".join(ended)))
+    if row.retry_of is not None:
+        click.echo(f"a retry of trial {row.retry_of}")
+    reported = "reports" if "params" in (row.config or {}) else "epochs"
+    click.echo(
+        f"{row.origin or 'sampled elsewhere'}; {row.epochs or 0} {reported} in "
+        f"{render.duration(row.seconds)}; value {render.number(row.value)}"
+    )
 
 
 def _trained_by(attempt: Attempt) -> str:
@@ -92,23 +102,23 @@ def best(study: str, storage: str, as_json: bool) -> None:
       sweeps best digits --json
     """
     from studies import UserError
-    from sweeps.config import Config
-    from sweeps.summary import best_row, objective, paste
+    from sweeps.summary import best_row, pasted
 
     with open_settled(storage) as store:
-        judged, row = objective(store, study), best_row(store, study)
+        row = best_row(store, study)
         if row is None:
             raise UserError(
-                f"study '{study}' has no complete trial yet. See `sweeps status {study}`"
+                f"study '{study}' has no complete trial yet. See `sweeps status {quote(study)}`"
             )
         if as_json:
             render.echo_json(best_json(store, study))
             return
+        code = None if row.config is None else pasted(store, study, row)
     click.echo(f"{study}, trial {row.number}: {render.number(row.value, 6)}\n")
-    if row.config is None:
+    if code is None:
         render.console().print(render.table(["parameter", "value>"], row.params.items()))
     else:
-        click.echo(paste(Config.from_json(row.config), judged))
+        click.echo(code)
 
 
 @click.command()
@@ -188,9 +198,9 @@ def leaderboard_table(storage: StudyStorage, study: str, top: int) -> Table:
 
 def row_params(row: TrialRow) -> dict[str, Any]:
     """Return the effective configuration by name, or the sampled values of a plain Optuna study."""
-    from sweeps.config import Config
+    from sweeps.config import read_config
 
-    return dict(row.params) if row.config is None else dict(Config.from_json(row.config).flat())
+    return dict(row.params) if row.config is None else dict(read_config(row.config).flat())
 
 
 def row_json(row: TrialRow) -> dict[str, Any]:
@@ -203,8 +213,7 @@ def row_json(row: TrialRow) -> dict[str, Any]:
 
 def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
     """Return the best trial (None while none is complete), the baseline's, and code and YAML."""
-    from sweeps.config import Config
-    from sweeps.summary import baseline_row, best_row, objective, python_code, yaml_text
+    from sweeps.summary import baseline_row, best_row, pasted_json
 
     row, baseline = best_row(storage, study), baseline_row(storage, study)
     found: dict[str, Any] = {
@@ -213,7 +222,5 @@ def best_json(storage: StudyStorage, study: str) -> dict[str, Any]:
         "baseline": None if baseline is None else row_json(baseline),
     }
     if row is not None and row.config is not None:
-        config = Config.from_json(row.config)
-        code = python_code(config, objective(storage, study))
-        found |= {"python": code, "yaml": yaml_text(config)}
+        found |= pasted_json(storage, study, row)
     return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweeps.cli import options, render
+from sweeps.cli.files import say_passed_over
 from sweeps.cli.worker import DRAINED_EXIT_CODE, in_json, tell, use_one_thread
 from sweeps.loading import importing
 
@@ -91,6 +92,7 @@ def run(
     users = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with users:
         spec = _read(file, {"device": device, "workers": workers})
+    say_passed_over(spec)
     names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
     in_json(given["log"], names[1], sys.stderr)
     if _run(spec, *names, given, users, as_json=as_json):
@@ -237,8 +239,7 @@ def _interrupted(close: Callable[..., object]) -> bool:
 
 def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> None:
     from sweeps.cli.results import best_json, leaderboard_table
-    from sweeps.config import Config
-    from sweeps.summary import baseline_to_best, best_row, objective, paste
+    from sweeps.summary import baseline_to_best, best_row, pasted
 
     name = sweep.study.study_name
     if as_json:
@@ -256,7 +257,7 @@ def _summary(sweep: OpenSweep, reason: str, tracking: str, *, as_json: bool) -> 
         click.echo("No trial is complete yet.\n")
     elif row.config is not None:
         click.echo(f"Best configuration (trial {row.number}):\n")
-        click.echo(f"{paste(Config.from_json(row.config), objective(sweep.storage, name))}\n")
+        click.echo(f"{pasted(sweep.storage, name, row)}\n")
     click.echo(_next(name, sweep, tracking))
 
 

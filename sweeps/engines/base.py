@@ -2,6 +2,7 @@
 
     trials = feed.take(n)            up to n trials to start now; none = there is nothing left to do
     stop = feed.report(points)       one evaluation of some trials -> the numbers of those to stop
+    stop = feed.to_stop(seconds)     the same between two evaluations, for trials that can end there
     feed.finish(outcomes)            how each trial ended
 
 An engine that was told to stop a trial ends it with `STOPPED`, unless it was the last epoch: then
@@ -117,7 +118,8 @@ class Outcome:
     `seconds` are those of the trial's own code (building, training, evaluation), `device_seconds`
     its share of the device's time from its start to its end: all of it where it is alone. Both add
     up over the attempts that it went on from. `peak_memory`: the most bytes in use on the device
-    while it was there; None on a CPU, where the process's memory is not the trial's.
+    while it was there; None on a CPU, where the process's memory is not the trial's. `folder`:
+    where a script's output is.
 
     `state`, of a trial that was cut in the middle of an epoch: what it is at the end of the one
     before, `epochs`; None where that is not known any more.
@@ -133,6 +135,7 @@ class Outcome:
     step: int | None = None
     error: str | None = None
     traceback: str | None = None
+    folder: str | None = None
     state: Callable[[], State] | None = None
 
 
@@ -160,6 +163,9 @@ class Feed(Protocol):
 
     def report(self, points: Sequence[Point]) -> set[int]:
         """Record one evaluation of some trials; return the numbers of those to stop."""
+
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        """Return which trials, with their seconds of training so far, are to stop by now."""
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """Record how trials ended."""

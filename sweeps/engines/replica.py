@@ -22,6 +22,9 @@ from sweeps.tasks.data import Split, epoch_seed, seed_everything
 from sweeps.tasks.task import Task
 
 if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
+
+    from sweeps.config import Config
     from sweeps.engines.setting import Setting
 
 WORTH_SECONDS = 0.5
@@ -50,6 +53,14 @@ class Gear:
     optimizer: Optimizer
     average: Averaged | None
     scheduler: ScheduleLR
+
+
+def make_optimizer(config: Config, params: ParamsT) -> Optimizer:
+    """Return a trial's optimizer, ready to train."""
+    optimizer = build_optimizer(config.optimizer, params, config.hypers, config.switches)
+    if has_modes(optimizer):
+        cast(Any, optimizer).train()
+    return optimizer
 
 
 class Replica:
@@ -84,11 +95,7 @@ class Replica:
     def gear(self) -> Gear:
         """Optimizer, average and schedule, made for the weights that the model has now."""
         config, total = self._config, self._steps * self._config.epochs
-        optimizer = build_optimizer(
-            config.optimizer, self.model.parameters(), config.hypers, config.switches
-        )
-        if has_modes(optimizer):
-            cast(Any, optimizer).train()
+        optimizer = make_optimizer(config, self.model.parameters())
         average = None
         if config.average != "none":
             average = Averaged(self.model, config, total, self._context)

@@ -10,21 +10,16 @@ the first epoch to the last; until the average starts both are the same.
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypedDict, TypeVar
-
-import torch
+from typing import Any
 
 from sweeps.engines.base import Cut, Ending, Feed, Objective, Outcome, Point, State, Tasks, Trial
+from sweeps.engines.metering import Meter, TrialError, failure
 from sweeps.engines.replica import Data, Replica, Start, mean
 from sweeps.engines.setting import Setting
 from sweeps.engines.tally import Tally
 from sweeps.tasks.data import Split
-
-_T = TypeVar("_T")
 
 
 class SerialEngine:
@@ -52,7 +47,7 @@ class SerialEngine:
                 feed.finish([self._train(tasks, trial, feed)])
 
     def _train(self, tasks: Tasks, trial: Trial, feed: Feed) -> Outcome:
-        meter = _Meter(self._setting.device, trial.start)
+        meter = Meter(self._setting.device, trial.start)
         epoch = trial.start.epoch if trial.start else 0
         start, last_seconds = Start((), 0.0), 0.0
 
@@ -85,66 +80,14 @@ class SerialEngine:
             there = start.go_back()
             state = partial(_state, replicas, epoch, meter) if there else None
             return end(Ending.STOPPED, state=state)
-        except _TrialError as failure:
-            error = traceback.format_exception_only(failure.cause)[-1].strip()
-            trace = "".join(traceback.format_exception(failure.cause))
-            return end(Ending.FAILED, error=error, traceback=trace)
+        except TrialError as raised:
+            return end(Ending.FAILED, **failure(raised.cause))
 
     def _open(self, tasks: Tasks, trial: Trial) -> Data:
         return self._setting.open(tasks(trial.config.task_args))
 
 
-class _TrialError(Exception):
-    """Something that the user's model, data or loss raised; the sweep goes on."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-class _Meter:
-    """Runs the trial's own code: tells its errors from the sweep's, and measures what it takes.
-
-    What it took until its `start` counts too.
-    """
-
-    def __init__(self, device: torch.device, start: State | None) -> None:
-        self.seconds = start.seconds if start else 0.0
-        self._device, self._began = device, time.perf_counter()
-        self._before = start.device_seconds if start else 0.0
-        self._peak = start.peak_memory if start else None
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def __call__(self, call: Callable[[], _T]) -> _T:
-        start = time.perf_counter()
-        try:
-            return call()
-        except Exception as error:
-            raise _TrialError(error) from error
-        finally:
-            self.seconds += time.perf_counter() - start
-
-    def used(self) -> _Used:
-        """Return what the trial has taken so far, as `State` and `Outcome` name it."""
-        peak = self._peak
-        if self._device.type == "cuda":
-            peak = max(peak or 0, torch.cuda.max_memory_allocated(self._device))
-        device_seconds = self._before + time.perf_counter() - self._began
-        return {
-            "seconds": self.seconds,
-            "device_seconds": device_seconds,
-            "peak_memory": peak,
-        }
-
-
-class _Used(TypedDict):
-    seconds: float
-    device_seconds: float
-    peak_memory: int | None
-
-
-def _state(replicas: list[Replica], epoch: int, meter: _Meter) -> State:
+def _state(replicas: list[Replica], epoch: int, meter: Meter) -> State:
     return State(epoch, replicas=[replica.state() for replica in replicas], **meter.used())
 
 

@@ -99,6 +99,9 @@ class Timed:
         with self._tally.spent("reporting"):
             return self._feed.report(points)
 
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        return self._feed.to_stop(seconds)
+
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         with self._tally.spent("reporting"):
             self._feed.finish(outcomes)

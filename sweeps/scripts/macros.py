@@ -15,6 +15,7 @@ set becomes its name, and a value is what `str` makes of it. No word ever passes
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,6 +51,13 @@ def argv(
         else:
             words.append(word)
     return words
+
+
+def first_word(program: Program) -> str:
+    """Return the executable of the command, as far as no trial's parameters name it."""
+    for word in argv(program, {}, os.environ, Path()):
+        return word
+    return ""
 
 
 def wants_args_file(program: Program, environ: Mapping[str, str]) -> bool:

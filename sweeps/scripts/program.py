@@ -9,6 +9,9 @@ from pathlib import Path
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 """The command of a file that gives none: W&B's."""
 
+EXIT_CODE = "exit_code"
+"""The metric of a file that names none: 0 for every trial whose script ends well."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -30,6 +33,12 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     metrics_file: str | None = None
     trials_per_device: int = 1
+
+    @property
+    def runs_file(self) -> bool:
+        """Whether `program` is a file: it may be a module (`-m`), or not be in the command."""
+        pairs = zip(("", *self.command), self.command, strict=False)
+        return any(word == "${program}" and before != "-m" for before, word in pairs)
 
     @property
     def directory(self) -> Path:

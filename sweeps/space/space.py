@@ -150,8 +150,8 @@ class Space:
                 sampled[knob.key] = _suggest(trial, knob.key, knob.distribution.optuna())
         return sampled
 
-    def config(self, sampled: Mapping[str, Any], *, epochs: int, batch_size: int) -> Config:
-        """Return the configuration that sampled values stand for, every knob filled.
+    def config(self, sampled: Mapping[str, Any], *, epochs: int, batch_size: int) -> Any:
+        """Return the `Config` that sampled values stand for, every knob filled.
 
         `epochs` and `batch_size` are the sweep's or the task's own; a knob of that name wins.
         """
@@ -173,8 +173,8 @@ class Space:
             average_hypers=values["average"],
         )
 
-    def encode(self, config: Config) -> dict[str, Any] | None:
-        """Return the sampled values of a known configuration, None where it is not in the space.
+    def encode(self, config: Any) -> dict[str, Any] | None:
+        """Return the sampled values of a known `Config`, None where it is not in the space.
 
         Epochs and batch size are compared only where they are knobs.
         """

@@ -12,6 +12,7 @@ from typing import Any
 
 from optimizers.names import closest
 from studies import UserError, mask_passwords
+from sweeps.printable import printable
 from sweeps.spec.yaml_lines import Document, Path
 
 
@@ -81,7 +82,7 @@ def dotted(path: Path) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    return printable(text)
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
@@ -104,9 +105,9 @@ def shown(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'"
+        return printable(f"'{value}'" if len(value) <= 60 else f"'{value[:57]}...'")
     if isinstance(value, Mapping):
-        return f"a mapping ({', '.join(map(str, value)) or 'empty'})"
+        return printable(f"a mapping ({', '.join(map(str, value)) or 'empty'})")
     if isinstance(value, list):
         text = json.dumps(value, default=str)
         return text if len(text) <= 60 else f"a list of {len(value)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,10 +16,15 @@ from sweeps.spec.foreign import foreign
 from sweeps.spec.models import SweepFile
 from sweeps.spec.names import owned_names
 
+Keys = TypeVar("Keys", bound=SweepFile)
+
 _BESIDE = ("parameters", "run_cap")
 """Keys of the top level that `SweepFile` does not have: they become other things."""
 
-_NOT_YET = ("program", "command", "compare")
+PROGRAM_NAMES = ("program", "command")
+"""The keys that make a sweep file a program file."""
+
+_NOT_YET = (*PROGRAM_NAMES, "compare")
 
 
 def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[str, Any] | None:
@@ -37,46 +42,60 @@ def top_level(data: Any, overrides: Mapping[str, Any], faults: Faults) -> dict[s
     known = {*SweepFile.model_fields, *_BESIDE, *_NOT_YET}
     keys = {name: value for name, value in data.items() if value is not None or name not in known}
     keys |= overrides
-    scripts = [name for name in ("program", "command") if name in keys]
-    for name in scripts:
-        if "task" in keys:
+    for name in PROGRAM_NAMES:
+        if keys.pop(name, None) is not None:  # a file with one of them and no task is a program's
             line = faults.line(("task",))
             text = f"{name} and task (line {line}) are both given; a sweep file has one of them"
-        else:
-            text = f"{name}: sweeps of scripts are not there yet in this version; give a task"
-        faults.add((name,), text)
-        del keys[name]
-    if scripts and "task" not in keys:
-        return None
+            faults.add((name,), text)
     if "task" not in keys and not faults.unread(("task",)):
         text = "task is missing: a built-in name, package.module:factory or file.py:factory"
-        faults.add((), text + " (or program, for a script: not there yet in this version)")
+        faults.add((), f"{text} (or program, for a script)")
     if "compare" in keys:
         faults.add(("compare",), "compare: fair races are not there yet in this version")
         del keys["compare"]
     return keys
 
 
-def read_keys(data: Mapping[str, Any], path: Path, faults: Faults) -> SweepFile | None:
-    """Return the typed keys, with every fault that pydantic finds put into words."""
+def read_keys(
+    data: Mapping[str, Any], path: Path, faults: Faults, *, any_metric: bool = False
+) -> SweepFile | None:
+    """Return the typed keys, with every fault that pydantic finds put into words.
+
+    `any_metric`: what the metric may be called is the task's affair, or not known.
+    """
     own = {name: value for name, value in data.items() if name != "parameters"}
     if not own.get("name"):
         own["name"] = path.stem
-    if isinstance(own.get("metric"), list):
-        text = "metric is a list; several objectives are not there yet in this version"
-        faults.add(("metric",), f"{text}: give one {{name, goal}}")
-        del own["metric"]
-    _merge_cap(own, faults)
+    refuse_objectives(own, faults)
+    merge_cap(own, faults)
     own.setdefault("task", "missing")
+    return validated(SweepFile, own, faults, any_metric=any_metric)
+
+
+def validated(
+    model: type[Keys], own: Mapping[str, Any], faults: Faults, *, any_metric: bool
+) -> Keys | None:
+    """Return the keys as the model has them, None with every fault noted where they do not fit.
+
+    `any_metric`: the metric may have any name.
+    """
     try:
-        return SweepFile.model_validate(own)
+        return model.model_validate(own, context={"any_metric": any_metric})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             _note(detail, faults)
         return None
 
 
-def _merge_cap(own: dict[str, Any], faults: Faults) -> None:
+def refuse_objectives(own: dict[str, Any], faults: Faults) -> None:
+    """Note and take out a list of metrics."""
+    if isinstance(own.get("metric"), list):
+        text = "metric is a list; several objectives are not there yet in this version"
+        faults.add(("metric",), f"{text}: give one {{name, goal}}")
+        del own["metric"]
+
+
+def merge_cap(own: dict[str, Any], faults: Faults) -> None:
     """Move `run_cap` to `budget.trials`, which it means."""
     if "run_cap" not in own:
         return

@@ -27,7 +27,7 @@ from sweeps.spec.lift import CHOICES
 from sweeps.spec.models import AVERAGE_NAMES
 from sweeps.spec.momentum import check_cycled_entry
 from sweeps.spec.names import meant
-from sweeps.spec.task import Arguments
+from sweeps.spec.task import Arguments, no_average
 from sweeps.spec.yaml_lines import Path
 
 Place = tuple[str, str]
@@ -153,6 +153,8 @@ def check_known(
         if name in entry and entry[name] not in known:
             text = unknown(name, entry[name], known)
             faults.add((*path, name), f"{dotted(path)}: {text}")
+    if arguments and arguments.own_loop and entry.get("average", "none") != "none":
+        faults.add((*path, "average"), f"{dotted(path)}: {no_average(entry['average'])}")
     which = meant(entry.get("optimizer", next(iter(space.optimizers), None)), ALGORITHMS)
     planned = meant(entry.get("schedule", "constant"), SCHEDULES)
     average = meant(entry.get("average", "none"), averages)

@@ -39,7 +39,7 @@ def _check_values(kind: str, raw: Mapping[str, Any], faults: Faults) -> None:
     if is_number(percentile) and percentile > 100:
         text = f"early_terminate.percentile is {percentile}; give a number up to 100"
         faults.add((*place, "percentile"), text)
-    if kind == "hyperband" and {"min_iter", "max_iter"} <= raw.keys():
+    if kind == "hyperband" and {"min_iter", "max_iter"} <= raw.keys() and "s" not in raw:
         faults.add((*place, "max_iter"), "early_terminate has min_iter and max_iter; give one")
     if kind == "hyperband" and "max_iter" in raw and "s" not in raw:
         text = "early_terminate.max_iter needs s, the number of brackets counted back from it"

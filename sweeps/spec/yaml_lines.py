@@ -9,7 +9,7 @@ Anchors, aliases and merge keys (`<<: *base`) work as in YAML 1.1.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,15 @@ def read_yaml(text: str) -> Document:
         return Document(errors=((None, f"this is not YAML: {error}"),))
     if root is None:
         return Document()
-    reader = _Reader()
+    return document_of(root, _scalar)
+
+
+def document_of(root: Node, scalar: Callable[[Node], Any]) -> Document:
+    """Return what the composed nodes hold; `scalar` gives the value of a plain one.
+
+    It raises `ValueError` for a text that its tag does not fit.
+    """
+    reader = _Reader(scalar)
     data = reader.read(root, (), frozenset())
     return Document(data, reader.lines, tuple(reader.errors), frozenset(reader.unread))
 
@@ -73,7 +81,8 @@ def read_yaml(text: str) -> Document:
 class _Reader:
     """Turns composed nodes into data, noting lines and errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, scalar: Callable[[Node], Any]) -> None:
+        self._scalar = scalar
         self.lines: dict[Path, int] = {}
         self.errors: list[tuple[int | None, str]] = []
         self.unread: set[Path] = set()
@@ -94,10 +103,13 @@ class _Reader:
             inner = above | {id(node)}
             return [self.read(item, (*path, i), inner) for i, item in enumerate(node.value)]
         if kind in ("str", "int", "float", "bool", "null", "timestamp"):
-            return _scalar(kind, node.value)
-        self.errors.append(
-            (line, f"the tag {tag.replace(_TAG, '!!')} is not allowed: write plain values")
-        )
+            try:
+                return self._scalar(node)
+            except ValueError:
+                self.errors.append((line, f"{node.value!r} is no !!{kind}"))
+        else:
+            text = f"the tag {tag.replace(_TAG, '!!')} is not allowed: write plain values"
+            self.errors.append((line, text))
         self.unread.add(path)
         return None
 
@@ -128,7 +140,7 @@ class _Reader:
                 line = part.start_mark.line + 1
                 self.errors.append((line, "'<<' takes a mapping or a list of mappings"))
             else:
-                inner = _Reader()
+                inner = _Reader(self._scalar)
                 merged = inner.read(part, path, above) | merged
                 self.errors += inner.errors
                 self.unread |= inner.unread
@@ -136,7 +148,8 @@ class _Reader:
         return merged
 
 
-def _scalar(kind: str, text: str) -> Any:
+def _scalar(node: Node) -> Any:
+    kind, text = (node.tag or "").removeprefix(_TAG), node.value
     if kind == "null":
         return None
     if kind == "bool":

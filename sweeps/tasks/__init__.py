@@ -3,6 +3,9 @@
 A factory is a function that returns a `Task`; its keyword arguments are what a sweep file may
 set in `task_args` or search in `parameters`. Reading a factory's signature never imports torch
 for a built-in task, so a wrong sweep file is refused at once.
+
+A function whose first parameter is named `trial` is no factory: it trains by itself, one call a
+trial (`sweeps.engines.function`). Nothing else tells the two apart.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from sweeps.tasks.task import Task
 
 Factory = Callable[..., "Task"]
+HANDLE = "trial"
+"""The first parameter of a function that trains by itself."""
 _T = TypeVar("_T")
 
 TASKS: Mapping[str, str] = MappingProxyType(
@@ -76,9 +81,19 @@ def load_factory(ref: str, base: Path) -> Factory:
     if not callable(factory):
         raise UserError(
             f"task '{ref}': '{attribute}' is a {type(factory).__name__}, not a function that "
-            "returns a sweeps.Task"
+            f"returns a sweeps.Task, nor one that takes a `{HANDLE}` and trains by itself"
         )
     return factory  # type: ignore[no-any-return]  # a user's module is untyped
+
+
+def trains_itself(function: Callable[..., object]) -> bool:
+    """Return whether a task's function takes a trial, and so is no factory."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return (
+        first is not None
+        and first.name == HANDLE
+        and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+    )
 
 
 def source_of(ref: str, base: Path) -> Path | None:

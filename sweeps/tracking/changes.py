@@ -33,6 +33,7 @@ class Change:
     status: str | None = None  # None: as it is
     end: int | None = None
     closed: bool = False
+    folder: str | None = None  # with a script's output, of a trial that has ended
 
 
 def of_new_run(sweep: Sweep, item: Pending, parent_id: str, run_id: str) -> Change:
@@ -99,6 +100,7 @@ def _since(item: Pending, export: Export) -> Change:
             status=runs.end_status(trial),
             end=start if trial.completed is None else runs.millis(trial.completed),
             closed=True,
+            folder=trial.folder,
         )
     waits = trial.state == "WAITING"
     return replace(change, status=runs.WAITING_STATUS) if waits else change

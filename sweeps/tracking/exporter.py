@@ -142,6 +142,8 @@ class Exporter:
             for change in self._writer.write(news):
                 written.append(change)
                 step()
+            for change in written:
+                writers.keep_output(self._client, change)
         finally:
             lost = ledger.settle(written)
         for change in written:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.json_safe import safe
+from sweeps.printable import printable
 from sweeps.tracking.runs import Point, cut, encodable, flat, key, millis
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ STATUS = {"finished": "FINISHED", "failed": "FAILED", "drained": "KILLED"}  # el
 
 _TOP = 10
 _NOTE_LIMIT = 8000
+_MARKS = re.compile(r"[\\`*\[\]<>|]")  # of Markdown and HTML
 _SHOWN = ("number", "outcome", "value", "origin", "epochs", "seconds", "reason")
 
 
@@ -76,16 +79,17 @@ def tags(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> dict[st
 def note(sweep: Sweep, status: StudyStatus, rows: Sequence[TrialRow]) -> str:
     """Return the run's description: one line, then the best trials as a Markdown table."""
     ended = ", ".join(f"{count} {outcome}" for outcome, count in sorted(status.outcomes.items()))
+    name, metric = _short(sweep.name), _short(status.metric)
     lines = [
-        f"**{sweep.name}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
-        f"{status.direction} {status.metric}.",
+        f"**{name}**: {sweep.status}; {status.trials} trials ({ended or 'none ended'}); "
+        f"{status.direction} {metric}.",
         "",
     ]
     top = [row for row in rows if row.outcome == "complete"][:_TOP]
     if top:
-        lines += [f"| trial | {status.metric} | configuration |", "| ---: | ---: | :--- |"]
+        lines += [f"| trial | {metric} | configuration |", "| ---: | ---: | :--- |"]
     for row in top:
-        values = ", ".join(f"{name} {_short(value)}" for name, value in flat(row).items())
+        values = ", ".join(f"{_short(name)} {_short(value)}" for name, value in flat(row).items())
         lines.append(f"| {row.number} | {_short(row.value)} | {values} |")
     while len(encodable("\n".join(lines))) > _NOTE_LIMIT:
         lines.pop()
@@ -121,4 +125,6 @@ def as_csv(rows: Sequence[TrialRow]) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return _MARKS.sub(r"\\\g<0>", printable(str(value)))

@@ -86,8 +86,9 @@ def trial_tags(sweep: Sweep, trial: TrialRow, parent_id: str) -> dict[str, str]:
     """Return the tags of a trial's run."""
     tags = sweep_tags(sweep) | {PARENT_TAG: parent_id, TRIAL_TAG: str(trial.number)}
     tags |= outcome_tags(trial)
-    if trial.config is not None:
-        tags |= {name: str(trial.config[name]) for name in ("optimizer", "schedule", "average")}
+    config = trial.config or {}
+    chosen = ("optimizer", "schedule", "average")  # of a task's trial
+    tags |= {name: str(config[name]) for name in chosen if name in config}
     if trial.origin is not None:
         tags["origin"] = trial.origin
     if trial.retry_of is not None:
@@ -117,7 +118,14 @@ def flat(trial: TrialRow) -> dict[str, Any]:
 
 def params(trial: TrialRow) -> dict[str, str]:
     """Return the effective values as MLflow stores them: text, cut with a mark where too long."""
-    return {key(name): cut(str(value), _PARAM_LIMIT) for name, value in flat(trial).items()}
+    found: dict[str, str] = {}
+    for name, value in flat(trial).items():
+        taken, more = key(name), 1
+        while taken in found:  # two names that differ in what MLflow does not take
+            more += 1
+            taken = f"{key(name)[: _KEY_LIMIT - 10]}_{more}"
+        found[taken] = cut(str(value), _PARAM_LIMIT)
+    return found
 
 
 def points(trial: TrialRow, curves: Curves) -> list[Point]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import make_url
 
+from sweeps.scripts.output import OUTPUTS
 from sweeps.tracking import store
 from sweeps.tracking.sqlite_writer import SqliteWriter
 
@@ -74,6 +75,14 @@ class ClientWriter:
             self._experiment, change.start, dict(change.tags), change.name
         )
         return replace(change, run_id=str(made.info.run_id), tags={})
+
+
+def keep_output(client: MlflowClient, change: Change) -> None:
+    """Keep what a script has written, where it is on this machine, as artifacts of its run."""
+    for name in OUTPUTS if change.folder is not None else ():
+        path = Path(change.folder or "") / name
+        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+            client.log_artifact(change.run_id, str(path))
 
 
 def log(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import torch
 from optimizers import RULES
 from sweeps.engines.base import Cut, Ending, Outcome, State, Trial
 from sweeps.engines.lanes.group import Group, Measured
+from sweeps.engines.metering import failure
 from sweeps.engines.replica import Data, Replica, Start, mean
 
 if TYPE_CHECKING:
@@ -99,11 +99,7 @@ class Run:
 
     def fails(self, error: Exception) -> Outcome:
         """Return the end of a trial whose own code raised `error`."""
-        return self._outcome(
-            Ending.FAILED,
-            error=traceback.format_exception_only(error)[-1].strip(),
-            traceback="".join(traceback.format_exception(error)),
-        )
+        return self._outcome(Ending.FAILED, **failure(error))
 
     def _outcome(self, ending: Ending, **more: Any) -> Outcome:
         used = (self.epoch, self.seconds, self._device_seconds, self._peak)

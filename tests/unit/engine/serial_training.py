@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeps import Task
@@ -13,11 +13,11 @@ from sweeps.tasks import load_factory
 
 
 class ListFeed:
-    """Feeds given trials from memory; stops a trial at an epoch."""
+    """Feeds given trials from memory; stops a trial at an epoch, or any between two (`leaving`)."""
 
-    def __init__(self, *trials: Trial, stop_at: int | None = None) -> None:
+    def __init__(self, *trials: Trial, stop_at: int | None = None, leaving: bool = False) -> None:
         self.waiting = list(trials)
-        self.stop_at = stop_at
+        self.stop_at, self.leaving = stop_at, leaving
         self.points: list[Point] = []
         self.outcomes: list[Outcome] = []
 
@@ -31,6 +31,9 @@ class ListFeed:
     def report(self, points: Sequence[Point]) -> set[int]:
         self.points += points
         return {point.number for point in points if point.epoch == self.stop_at}
+
+    def to_stop(self, seconds: Mapping[int, float]) -> set[int]:
+        return set(seconds) if self.leaving else set()
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         self.outcomes += outcomes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import optuna
 import pytest
 from optuna.pruners import NopPruner, PatientPruner
@@ -78,10 +80,25 @@ def test_wandb_bands() -> None:
     assert bands(EarlyTerminate(type="hyperband", max_iter=27, s=2), 100) == (3, 9)
 
 
+def test_wandb_bands_of_a_script_that_ends_when_it_likes() -> None:
+    found = bands(EarlyTerminate(type="hyperband", min_iter=2, eta=2), math.inf)
+    assert found[:3] == (2, 4, 8)
+    assert found[-1] == 2**52
+    assert bands(EarlyTerminate(type="hyperband", max_iter=5, eta=2, s=9), math.inf) == (1, 2)
+
+
 def test_wandb_hyperband_lets_the_best_third_past_a_band() -> None:
-    """Band 2 is reached with the third value; of three values there the best one goes on."""
+    """Band 2 is reached with the second value.
+
+    Alone, the threshold is the trial's own value. Of 1 and 2 it is 1, so 2 stops; of 1, 2, 3 it is
+    2, so 3 stops; of 0.5, 1, 2, 3 it is 1, so 0.5 goes on.
+    """
     curves = [[1.0] * 5, [2.0] * 5, [3.0] * 5, [0.5] * 5]
-    rule = {"min_iter": 2, "strict": False}
-    # alone: threshold is its own value. Then [1, 2] -> place 0 -> 1, so 2 stops; [1, 2, 3] -> place
-    # 1 -> 2, so 3 stops; [0.5, 1, 2, 3] -> place 1 -> 1, so 0.5 goes on.
-    assert told("hyperband", curves, **rule) == [5, 3, 3, 5]
+    assert told("hyperband", curves, min_iter=2) == [5, 2, 2, 5]
+
+
+def test_wandb_hyperband_judges_the_best_value_so_far_unless_it_is_strict() -> None:
+    """The second curve was better than the band's threshold before the band, and is not at it."""
+    curves = [[3.0, 2.0, 2.0, 1.0], [1.0, 4.0, 4.0, 4.0]]
+    assert told("hyperband", curves, min_iter=2, eta=3) == [4, 4]
+    assert told("hyperband", curves, min_iter=2, eta=3, strict=True) == [4, 2]

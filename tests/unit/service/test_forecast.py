@@ -57,7 +57,7 @@ def breaks():
     [
         ({"type": "asha", "eta": 3}, 3 + 6 / 3 + 18 / 9 + 3 / 27),
         ({"type": "asha", "eta": 2}, 3 + 3 / 2 + 6 / 4 + 12 / 8 + 6 / 16),
-        ({"type": "hyperband", "min_iter": 4, "eta": 2.5}, 5 + 6 / 2.5 + 15 / 6.25 + 4 / 15.625),
+        ({"type": "hyperband", "min_iter": 4, "eta": 2.5}, 4 + 6 / 2.5 + 15 / 6.25 + 5 / 15.625),
         ({"type": "none"}, 30),
         ({"type": "median"}, None),
         ({"type": "patience"}, None),

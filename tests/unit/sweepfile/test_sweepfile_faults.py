@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import wrong_keys
 import wrong_knobs
+import wrong_programs
 import wrong_texts
 
 from optimizers import ALGORITHMS, AVERAGES, RULES, SCHEDULES
@@ -16,7 +17,7 @@ from studies.errors import UserError
 from sweeps.spec import SpecError, load_spec
 from sweeps.spec.faults import nearest
 
-CASES = wrong_knobs.CASES | wrong_keys.CASES | wrong_texts.CASES
+CASES = wrong_knobs.CASES | wrong_keys.CASES | wrong_texts.CASES | wrong_programs.CASES
 
 
 def known(line: str) -> str:

@@ -151,7 +151,7 @@ device: gpu
         "method: random\nseeds: 3\n",
         [
             "1: task is missing: a built-in name, package.module:factory or file.py:factory (or"
-            " program, for a script: not there yet in this version)",
+            " program, for a script)",
             "2: key 'seeds' is unknown; did you mean 'seed'? Known: name, description, task,"
             " task_args, method, metric, optimizer, schedule, average, decay, epochs, batch_size,"
             " baseline, enqueue, early_terminate, budget, seed, repeats, device, lanes, precision,"
@@ -164,10 +164,6 @@ device: gpu
             "2: program and task (line 1) are both given; a sweep file has one of them",
             "3: seed is 'x'; give a whole number from 0 to 2147483647",
         ],
-    ),
-    "a program file": (
-        "program: train.py\nproject: mine\nparameters: {lr: {min: 0.1, max: 0.2}}\n",
-        ["1: program: sweeps of scripts are not there yet in this version; give a task"],
     ),
     "a syntax error": (
         "task: digits-mlp\nparameters: {lr: [1\n",

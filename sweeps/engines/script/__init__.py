@@ -1,0 +1,1 @@
+"""Trials that are runs of a script, several at once: each its own processes."""
