@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
@@ -166,3 +167,11 @@ class Asker:
         trial.set_user_attr("origin", "sampled")
         trial.set_user_attr("config", config.to_json())
         return Asked(trial_id, number, "sampled", config, {})
+
+
+def seeds_of(seed: int, number: int, repeats: int) -> tuple[int, ...]:
+    """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
+    return tuple(
+        int(np.random.SeedSequence((seed, number, repeat)).generate_state(1)[0])
+        for repeat in range(repeats)
+    )

@@ -33,7 +33,7 @@ from sweeps.progress import Running
 
 if TYPE_CHECKING:
     from sweeps.launch import OpenSweep
-    from sweeps.place import Place
+    from sweeps.place import Tended
 
 LOOK_SECONDS = 0.02
 SHOW_SECONDS = 0.5
@@ -50,7 +50,7 @@ class Crew:
     def __init__(
         self,
         sweep: OpenSweep,
-        places: Sequence[Place],
+        places: Sequence[Tended],
         changed: Callable[[], None],
         *,
         lease_seconds: float,

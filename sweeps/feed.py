@@ -14,13 +14,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
 from studies import Claim, Finish, Holding, Order, Report
 from studies.roster import live_workers
-from sweeps.asking import Asked, Asker
+from sweeps.asking import Asked, Asker, seeds_of
 from sweeps.breaker import Breaker
 from sweeps.budget import Spent
 from sweeps.crowd import share_at_once
@@ -222,12 +221,11 @@ class StudyFeed:
     def _given(self, asked: Sequence[Asked]) -> list[Trial]:
         """Return the trials to train, those that were begun before from where they go on."""
         origins = {each.trial_id: each.origin for each in asked}
-        trials = {
-            each.trial_id: Begun(
-                Trial(each.number, each.config, self._seeds(each.number)), each.curve
-            )
-            for each in asked
-        }
+        seed, repeats = self._rules.seed, self._rules.repeats
+        trials = {}
+        for each in asked:
+            trial = Trial(each.number, each.config, seeds_of(seed, each.number, repeats))
+            trials[each.trial_id] = Begun(trial, each.curve)
         given = []
         for trial_id, begun in self._resuming.begin(trials).items():
             trial, curve = begun.trial, dict(begun.curve)
@@ -239,13 +237,6 @@ class StudyFeed:
             event("trial taken", trial=trial.number, epoch=epoch, config=trial.config.title)
             given.append(trial)
         return given
-
-    def _seeds(self, number: int) -> tuple[int, ...]:
-        """Return a trial's seeds, one a repeat, from (sweep seed, trial number, repeat)."""
-        return tuple(
-            int(np.random.SeedSequence((self._rules.seed, number, repeat)).generate_state(1)[0])
-            for repeat in range(self._rules.repeats)
-        )
 
     def _reason_to_stop(self, seconds: float) -> str | None:
         if self._draining or self._paused:

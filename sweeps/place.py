@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from subprocess import DEVNULL
-from typing import IO
+from typing import IO, Protocol
 from weakref import WeakSet
 
 from studies import SweeplaneError, UserError
@@ -66,6 +66,21 @@ class _Running:
         with self.log:
             self.log.seek(0)
             return self.log.read().decode(errors="replace").strip()
+
+
+class Tended(Protocol):
+    """What `Crew` sees of a worker's place: a process here, or a Ray actor somewhere."""
+
+    over: bool  # it does not run any more, and will not
+    error: SweeplaneError | None  # that ends the sweep
+    said: str  # what happened to it last, for the live table
+    warnings: list[str]
+
+    def tend(self, *, drain: bool) -> None:
+        """Start what should run, and see what has ended; called all the time."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if there is one."""
 
 
 class Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import click
 
 from studies.timing import GRACE_SECONDS, LEASE_SECONDS
 from sweeps.durations import seconds_of
-from sweeps.keeping import Every
+from sweeps.keeping import Every, Keeping
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -77,6 +77,32 @@ log = click.option(
     show_default=True,
     help="json: JSON lines on standard error, with study, trial and worker in each.",
 )
+
+
+def on_a_cluster(command: _Command) -> _Command:
+    """Add the options of `--on ray`."""
+    on = click.option("--on", type=click.Choice(["ray"]), help="Workers all over a Ray cluster.")
+    address = click.option(
+        "--address",
+        help="The Ray cluster: auto, HOST:PORT; default: RAY_ADDRESS, else a local one.",
+    )
+    gpus = click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="With --on ray: the GPUs of each worker; 0: it trains on a CPU.",
+    )
+    return on(address(gpus(command)))
+
+
+def terms(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a worker works, whatever the sweep is, from its command's options."""
+    return {
+        "lease_seconds": given["lease_seconds"],
+        "keeping": Keeping(given["checkpoints"], given["checkpoint_every"]),
+        "grace": given["grace"],
+    }
 
 
 class AutoOrCount(click.ParamType[int | str]):

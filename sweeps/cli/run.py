@@ -15,13 +15,12 @@ import click
 from sweeps.cli import options, render
 from sweeps.cli.files import say_passed_over
 from sweeps.cli.worker import DRAINED_EXIT_CODE, in_json, tell, use_one_thread
-from sweeps.keeping import Every, Keeping
 from sweeps.loading import importing
 
 if TYPE_CHECKING:
     from sweeps.crew import Crew
     from sweeps.launch import OpenSweep
-    from sweeps.place import Place
+    from sweeps.place import Tended
     from sweeps.spec import Spec
     from sweeps.worker import Worker
 
@@ -56,6 +55,7 @@ DRIFTED = (
     help="Processes on this machine; auto: one a GPU, or on a CPU one a core with 8 trials of the "
     "budget for each; default: the file's, else auto.",
 )
+@options.on_a_cluster
 @options.lease_seconds
 @options.checkpoints
 @options.checkpoint_every
@@ -69,12 +69,8 @@ def run(
     tracking: str | None,
     device: str | None,
     workers: int | str | None,
-    lease_seconds: float,
-    checkpoints: Path | None,
-    checkpoint_every: Every | None,
-    grace: float,
-    log: str,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Create the study that FILE describes, or resume it, and train until its budget is met.
 
@@ -89,6 +85,7 @@ def run(
       sweeps run sweep.yaml --name second-try --device cpu
       sweeps run sweep.yaml --workers 4
       sweeps run sweep.yaml --checkpoint-every 5m
+      sweeps run sweep.yaml --on ray --address auto --workers 16 --gpus-per-worker 1
       sweeps run sweep.yaml --tracking none --json > result.json
     """
     # What the user's own code prints must not stand in the JSON.
@@ -96,11 +93,9 @@ def run(
     with users:
         spec = _read(file, {"device": device, "workers": workers})
     say_passed_over(spec)
-    logs = in_json(log, name or spec.name, sys.stderr)
     names = (storage or spec.storage, name or spec.name, tracking or spec.tracking)
-    keeping = Keeping(checkpoints, checkpoint_every)
-    own = {"lease_seconds": lease_seconds, "keeping": keeping, "grace": grace}
-    if _run(spec, *names, own, users, as_json=as_json, logs=logs):
+    in_json(given["log"], names[1], sys.stderr)
+    if _run(spec, *names, given, users, as_json=as_json):
         sys.exit(DRAINED_EXIT_CODE)
 
 
@@ -109,29 +104,48 @@ def _run(
     url: str,
     study: str,
     tracking: str,
-    own: Mapping[str, Any],
+    given: Mapping[str, Any],
     users: AbstractContextManager[object],
     *,
     as_json: bool,
-    logs: bool,
 ) -> bool:
     """Train, and say what came of it; return whether it was stopped before its end."""
-    from sweeps.crowd import devices_of
-    from sweeps.starting import led_command, starting
+    from sweeps.starting import led_command
 
+    own, logs = options.terms(given), given["log"] == "json"
     with ExitStack() as stack:
         with users:
-            devices = devices_of(spec)
-            if len(devices) == 1:
-                spec, devices = spec.model_copy(update={"device": devices[0]}), []
             command = led_command(study, **own, logs=logs)
-            places = stack.enter_context(starting(url, devices, command, logs=logs))
+            spec, places = _places(stack, spec, url, command, given)
             sweep = _open(spec, url, study, tracking)
         stack.enter_context(sweep.storage)
         with users:
             reason, drained = _train(sweep, places, tracking, own, quiet=as_json, logs=logs)
         _summary(sweep, reason, tracking, as_json=as_json)
     return drained
+
+
+def _places(
+    stack: ExitStack, spec: Spec, url: str, command: Sequence[str], given: Mapping[str, Any]
+) -> tuple[Spec, Sequence[Tended]]:
+    """Start the workers, none where this process is the one; the sweep as this process sees it."""
+    logs = given["log"] == "json"
+    if given["on"] is None:
+        from sweeps.crowd import devices_of
+        from sweeps.starting import starting
+
+        devices = devices_of(spec)
+        if len(devices) == 1:
+            return spec.model_copy(update={"device": devices[0]}), []
+        return spec, stack.enter_context(starting(url, devices, command, logs=logs))
+    from sweeps.cluster import on_ray
+
+    if not isinstance(spec.workers, int):
+        raise click.UsageError("--on ray needs the number of --workers")
+    where = (given["address"], url, command, spec.workers, given["gpus_per_worker"])
+    # This process trains nothing, and may stand on a machine without a GPU.
+    spec = spec.model_copy(update={"device": "cpu"})
+    return spec, stack.enter_context(on_ray(*where, logs=logs))
 
 
 def _read(file: Path, asked: Mapping[str, Any]) -> Spec:
@@ -156,7 +170,7 @@ def _open(spec: Spec, url: str, study: str, tracking: str) -> OpenSweep:
 
 def _train(
     sweep: OpenSweep,
-    places: Sequence[Place],
+    places: Sequence[Tended],
     tracking: str,
     own: Mapping[str, Any],
     *,
@@ -193,7 +207,7 @@ def _train(
 
 def _worker(
     sweep: OpenSweep,
-    places: Sequence[Place],
+    places: Sequence[Tended],
     changed: Callable[[], None],
     warn: Callable[[str], None],
     own: Mapping[str, Any],

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from sweeps.cli import options
-from sweeps.keeping import Keeping
 from sweeps.loading import importing
 
 if TYPE_CHECKING:
@@ -89,12 +88,7 @@ def worker(study: str, storage: str, **given: Any) -> None:
     logs = in_json(given["log"], study, sys.stdout if led else sys.stderr, errors=not led)
     if given["wait"]:
         _wait_for(study, storage)
-    own = {
-        "lease_seconds": given["lease_seconds"],
-        "keeping": Keeping(given["checkpoints"], given["checkpoint_every"]),
-        "grace": given["grace"],
-        "idle_exit": given["idle_exit"] or math.inf,
-    }
+    own = {**options.terms(given), "idle_exit": given["idle_exit"] or math.inf}
     if _work(study, storage, own, given, logs=logs):
         sys.exit(DRAINED_EXIT_CODE)
 
