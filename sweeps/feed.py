@@ -180,8 +180,7 @@ class StudyFeed:
             self._progress.running[point.number].value = objective
         self._prune(points)
         for point in points:
-            stop = self._held[point.number].stop
-            if stop in (None, DRAINED):
+            if (stop := self._held[point.number].stop) in (None, DRAINED):
                 self._resuming.offer(point, leaving=stop == DRAINED)
         self._changed()
         return {point.number for point in points if self._held[point.number].stop is not None}
@@ -217,8 +216,7 @@ class StudyFeed:
         for outcome in outcomes:
             self._resuming.leave(outcome)
             event("trial handed back", trial=outcome.number, epochs=outcome.epochs)
-        if outcomes:
-            back = [self._held[outcome.number].trial_id for outcome in outcomes]
+        if back := [self._held[outcome.number].trial_id for outcome in outcomes]:
             self._storage.hand_back(self._study._study_id, back, self._holding.fence)
 
     def _drop(self, numbers: Sequence[int], over: Collection[int] = ()) -> None:
@@ -268,8 +266,7 @@ class StudyFeed:
     def _reason_to_stop(self, seconds: float) -> str | None:
         if self._draining or self._paused:
             return DRAINED
-        out_of_time = self._rules.budget.out_of_time(self._elapsed())
-        if out_of_time is not None:
+        if (out_of_time := self._rules.budget.out_of_time(self._elapsed())) is not None:
             self.ended = out_of_time
             return DRAINED
         if seconds >= self._rules.trial_seconds:
