@@ -16,7 +16,8 @@ def compare(storage: StudyStorage, study: str, address: str) -> dict[str, Any]:
     client = MlflowClient(address)
     children, curves = child_runs(client, study), queries.curves(storage, study)
     board = {row.number: row for row in queries.leaderboard(storage, study)}
-    params = points = wrong_params = wrong_curves = wrong_ends = 0
+    params = points = wrong_params = wrong_ends = 0
+    other: list[str] = []
     for number, row in board.items():
         run = children.get(number)
         if run is None:
@@ -28,7 +29,9 @@ def compare(storage: StudyStorage, study: str, address: str) -> dict[str, Any]:
         for name, curve in curves[number].items():
             stored = history(client, run, runs.key(name))
             points += len(stored)
-            wrong_curves += str(stored) != str([(step, as_stored(v)) for step, v in curve])
+            wanted = [(step, as_stored(value)) for step, value in curve]
+            if str(stored) != str(wanted):
+                other.append(f"trial {number}, {name}: {wanted} here, {stored} in MLflow")
     parent = parent_run(client, study)
     files = [file.path for file in client.list_artifacts(parent.info.run_id)]
     return {
@@ -36,10 +39,11 @@ def compare(storage: StudyStorage, study: str, address: str) -> dict[str, Any]:
         "mlflow_params": params,
         "mlflow_points": points,
         "mlflow_artifacts": sorted(files),
+        "other_points": other,
         "must_be_0": {
             "runs_without_a_trial_or_missing": len(board.keys() ^ children.keys()),
             "runs_with_other_params": wrong_params,
-            "curves_with_other_points": wrong_curves,
+            "curves_with_other_points": len(other),
             "runs_that_ended_otherwise": wrong_ends,
             "parent_not_finished": int(parent.info.status != "FINISHED"),
             "artifacts_missing": int(not files),
