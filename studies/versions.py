@@ -125,12 +125,7 @@ def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versio
     """
     url = parse_url(storage_url)
     check_file(url, create=create)
-    try:
-        with reading(url) as connection:
-            before = read_versions(connection)
-            held = held_studies(connection)
-    except DBAPIError as error:
-        raise explain(error, url) from error
+    before, held = _found(url)
     if before.optuna is None and not create:
         raise no_studies(url)
     refuse_newer(url, before)
@@ -138,8 +133,8 @@ def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versio
         return before, before
     if held:  # `sweeps stop` would begin the upgrade
         raise UserError(
-            f"storage '{shown(url)}': {in_words(held)}. An upgrade changes the tables below "
-            "it: stop it there with Ctrl-C first."
+            f"storage '{shown(url)}': {held}. An upgrade changes the tables below it: stop it "
+            "there with Ctrl-C first."
         )
     if before.optuna not in (None, setup.OPTUNA_HEAD):
         _upgrade_optuna(url)
@@ -150,6 +145,16 @@ def upgrade(storage_url: str, *, create: bool = False) -> tuple[Versions, Versio
             return before, read_versions(connection)
     finally:
         engine.dispose()
+
+
+def _found(url: URL) -> tuple[Versions, str]:
+    """The versions of a database, and who works on it now, in words; empty: nobody."""
+    try:
+        with reading(url) as connection:
+            held = held_studies(connection)
+            return read_versions(connection), in_words(held) if held else ""
+    except DBAPIError as error:
+        raise explain(error, url) from error
 
 
 def no_studies(url: URL) -> NoStudiesError:

@@ -150,10 +150,14 @@ def trace(
     flat_step = lambda *taken: step(*tree_unflatten(taken, tree))  # noqa: E731
     traced = make_fx(flat_step, None, "fake", _allow_non_fake_inputs=True)(*leaves)
     _refuse_by_lane(stack, metrics)
+    _rewrite(traced)
+    return Program(traced, list(metrics), feeding.static(gather, parts))
+
+
+def _rewrite(traced: fx.GraphModule) -> None:
     for rewrite in (drop_no_ops, turn_products, turn_softmax, drop_no_ops, reuse_memory):
         rewrite(traced.graph)
     traced.recompile()
-    return Program(traced, list(metrics), feeding.static(gather, parts))
 
 
 def _refuse_by_lane(stack: Stack, metrics: Mapping[str, Function]) -> None:
