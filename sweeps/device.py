@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 
 from studies.errors import UserError
 
@@ -13,8 +14,8 @@ def resolve_device(device: str) -> str:
     Raises:
         UserError: a CUDA device that is not here.
     """
-    if device == "cpu":
-        return device
+    if device == "cpu" or (device == "auto" and version("torch").endswith("+cpu")):
+        return "cpu"  # without torch, which takes seconds to import
     import torch
 
     if device == "auto":

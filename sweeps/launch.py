@@ -165,11 +165,18 @@ def _check_raw_names(spec: Spec, task: Task) -> None:
         )
 
 
-def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSweep:
+def open_sweep(
+    spec: Spec,
+    url: str,
+    name: str,
+    *,
+    keep: bool = False,
+    look: Callable[[Spec], OpenTask] = open_task,
+) -> OpenSweep:
     """Create the study `name` in the study DB at `url`, or resume it if it means the same.
 
     The caller closes the sweep's storage. `keep`: the study keeps this sweep file from now on, from
-    which workers read their budget.
+    which workers read their budget. `look` does what `open_task` does.
 
     Raises:
         UserError: the study DB cannot be used, the task cannot be built, or the study exists with
@@ -181,7 +188,7 @@ def open_sweep(spec: Spec, url: str, name: str, *, keep: bool = False) -> OpenSw
             _check_existing(spec, there, name)
     except NoStudiesError:
         pass
-    own = open_task(spec)
+    own = look(spec)
     storage = open_storage(url)
     found, drifted = get_sweep(storage, name), False
     if found is None:

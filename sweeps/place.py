@@ -102,6 +102,11 @@ class Place:
         """Start it ahead of time: it waits for the first `tend`."""
         self._running = self._start()
 
+    @property
+    def lives(self) -> bool:
+        """Whether its process runs, and may begin."""
+        return self._running is not None and self._running.process.poll() is None
+
     def tend(self, *, drain: bool) -> None:
         """Start it if it should run, let it begin, and see whether it has ended."""
         now = time.monotonic()

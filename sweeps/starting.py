@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
@@ -25,19 +26,27 @@ STDERR = 2
 
 @contextmanager
 def starting(
-    url: str, devices: Sequence[str], command: Sequence[str], *, logs: bool
+    url: str,
+    devices: Sequence[str],
+    command: Sequence[str],
+    *,
+    logs: bool,
+    request: Path | None = None,
 ) -> Iterator[list[Place]]:
     """Start a process a device; end them at the end.
 
     `command` is that of `led_command`. `logs`: they write JSON lines, which come out here on
-    standard error.
+    standard error. The first answers the `request` (`sweeps.checking`) before it waits.
     """
     # The URL may hold a password, which arguments would show to everybody.
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "SWEEPS_STORAGE": url}
     out = STDERR if logs else DEVNULL
+    commands = [[*command, "--device", device] for device in devices]
+    if request is not None:
+        commands[0] += ["--look", str(request)]
     places = [
-        Place(f"worker {number}", [*command, "--device", device], environment, out)
-        for number, device in enumerate(devices, start=1)
+        Place(f"worker {number}", own, environment, out)
+        for number, own in enumerate(commands, start=1)
     ]
     try:
         for place in places:

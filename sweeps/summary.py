@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import textwrap
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies import get_sweep, queries
@@ -134,8 +137,6 @@ def _arguments(hypers: Mapping[str, float]) -> list[str]:
 
 def _optimizer_code(config: Config) -> str:
     """Return the optimizer's line; its arguments are lr and those that are not the defaults."""
-    import torch
-
     from optimizers import ALGORITHMS
     from optimizers.handover import HandOver
 
@@ -149,15 +150,33 @@ def _optimizer_code(config: Config) -> str:
     path = f"optimizers.{algorithm.class_name}"
     if isinstance(algorithm, HandOver):
         path = algorithm.path
-    elif algorithm.torch_twin and hasattr(torch.optim, algorithm.class_name):
-        twin = inspect.signature(getattr(torch.optim, algorithm.class_name)).parameters
-        if given.keys() <= twin.keys():
-            path = f"torch.optim.{algorithm.class_name}"
+    elif algorithm.torch_twin and given.keys() <= torch_arguments(algorithm.class_name):
+        path = f"torch.optim.{algorithm.class_name}"
     arguments = ", ".join(f"{name}={_literal(value)}" for name, value in given.items())
     code = f"optimizer = {path}(model.parameters(), {arguments})"
     if getattr(algorithm, "averages", False):
         code += "  # evaluate within `with optimizer.averaged():`"
     return code
+
+
+def torch_arguments(class_name: str) -> set[str]:
+    """Return the arguments of a class of `torch.optim`, read off its source; empty: there is none.
+
+    torch itself takes a second to import, which a command that prints one line does without.
+    """
+    torch = find_spec("torch")
+    for folder in torch.submodule_search_locations or () if torch else ():
+        for file in sorted(Path(folder, "optim").glob("*.py")):
+            source = file.read_text(encoding="utf-8")
+            if f"\nclass {class_name}(" not in source:
+                continue
+            for node in ast.parse(source).body:
+                if isinstance(node, ast.ClassDef) and node.name == class_name:
+                    made = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+                    init = next(each for each in made if each.name == "__init__")
+                    arguments = [*init.args.args[1:], *init.args.kwonlyargs]
+                    return {argument.arg for argument in arguments}
+    return set()
 
 
 def _constructor(config: Config) -> tuple[Mapping[str, Any], Mapping[str, inspect.Parameter]]:

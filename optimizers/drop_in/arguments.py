@@ -8,8 +8,6 @@ from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
-
 from optimizers.rule import COMMON_SWITCHES, DECAYS, Rule
 from optimizers.spaces import with_decay
 
@@ -125,6 +123,8 @@ def check_group(rule: Rule, group: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the argument, its value and what is allowed.
     """
+    from torch import Tensor  # which what code to paste needs of this module does without
+
     if not isinstance(group["maximize"], bool):
         raise ValueError(f"maximize = {group['maximize']!r} is invalid; it must be True or False")
     where = places(rule)

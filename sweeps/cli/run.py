@@ -14,6 +14,7 @@ import click
 
 from sweeps.cli import options, render
 from sweeps.cli.files import say_passed_over
+from sweeps.cli.places import places_of
 from sweeps.cli.worker import DRAINED_EXIT_CODE, in_json, tell, use_one_thread
 from sweeps.loading import importing
 
@@ -116,36 +117,13 @@ def _run(
     with ExitStack() as stack:
         with users:
             command = led_command(study, **own, logs=logs)
-            spec, places = _places(stack, spec, url, command, given)
-            sweep = _open(spec, url, study, tracking)
+            spec, places, look = places_of(stack, spec, url, command, given)
+            sweep = _open(spec, url, study, tracking, look)
         stack.enter_context(sweep.storage)
         with users:
             reason, drained = _train(sweep, places, tracking, own, quiet=as_json, logs=logs)
         _summary(sweep, reason, tracking, as_json=as_json)
     return drained
-
-
-def _places(
-    stack: ExitStack, spec: Spec, url: str, command: Sequence[str], given: Mapping[str, Any]
-) -> tuple[Spec, Sequence[Tended]]:
-    """Start the workers, none where this process is the one; the sweep as this process sees it."""
-    logs = given["log"] == "json"
-    if given["on"] is None:
-        from sweeps.crowd import devices_of
-        from sweeps.starting import starting
-
-        devices = devices_of(spec)
-        if len(devices) == 1:
-            return spec.model_copy(update={"device": devices[0]}), []
-        return spec, stack.enter_context(starting(url, devices, command, logs=logs))
-    from sweeps.cluster import on_ray
-
-    if not isinstance(spec.workers, int):
-        raise click.UsageError("--on ray needs the number of --workers")
-    where = (given["address"], url, command, spec.workers, given["gpus_per_worker"])
-    # This process trains nothing, and may stand on a machine without a GPU.
-    spec = spec.model_copy(update={"device": "cpu"})
-    return spec, stack.enter_context(on_ray(*where, logs=logs))
 
 
 def _read(file: Path, asked: Mapping[str, Any]) -> Spec:
@@ -155,7 +133,7 @@ def _read(file: Path, asked: Mapping[str, Any]) -> Spec:
     return load_spec(file, {key: value for key, value in asked.items() if value is not None})
 
 
-def _open(spec: Spec, url: str, study: str, tracking: str) -> OpenSweep:
+def _open(spec: Spec, url: str, study: str, tracking: str, look: Mapping[str, Any]) -> OpenSweep:
     with importing():
         from sweeps.device import resolve_device
         from sweeps.launch import open_sweep
@@ -165,7 +143,7 @@ def _open(spec: Spec, url: str, study: str, tracking: str) -> OpenSweep:
         resolve_device(spec.device)
     if tracking != "none":
         check_uri(tracking)
-    return open_sweep(spec, url, study, keep=True)
+    return open_sweep(spec, url, study, keep=True, **look)
 
 
 def _train(

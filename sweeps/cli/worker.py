@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -61,6 +63,7 @@ TRAINING = ("sweeps.launch", "sweeps.worker", "torch._dynamo")  # the last by a 
     help="Another process holds the other end of standard input: begin after a line, drain at the "
     "end.",
 )
+@click.option("--look", hidden=True, type=click.Path(path_type=Path), help="See sweeps.checking.")
 def worker(study: str, storage: str, **given: Any) -> None:
     """Work on STUDY beside whoever does already, until its budget is met.
 
@@ -83,7 +86,7 @@ def worker(study: str, storage: str, **given: Any) -> None:
       sweeps worker --study digits --wait       before anybody has run it
     """
     led = given["led"]
-    if led and not _told_to_begin():
+    if led and not _told_to_begin(given["look"]):
         return
     logs = in_json(given["log"], study, sys.stdout if led else sys.stderr, errors=not led)
     if given["wait"]:
@@ -165,12 +168,35 @@ def tell(text: str, *, logs: bool) -> None:
         click.echo(text)
 
 
-def _told_to_begin() -> bool:
+def _told_to_begin(request: Path | None) -> bool:
     """Import what training takes; return whether there is a study then."""
     with importing():
         for module in TRAINING:
             import_module(module)
+    if request is not None:
+        from sweeps.checking import answer
+
+        with _ended_with_its_leader():  # the user's own code may take its time
+            answer(request)
     return bool(os.read(0, 1024))  # nothing: `sweeps run` has ended before it made the study
+
+
+@contextmanager
+def _ended_with_its_leader() -> Iterator[None]:
+    """Within: end this process when nobody holds the other end of standard input any more."""
+    over, poll = threading.Event(), select.poll()
+    poll.register(0, 0)  # tells of a hang-up alone
+
+    def watch() -> None:
+        while not over.is_set():
+            if poll.poll(200):
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _wait_for(study: str, storage: str) -> None:

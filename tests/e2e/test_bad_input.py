@@ -202,7 +202,7 @@ def test_a_wrong_password_is_refused_and_never_printed(
 
 AS_NOBODY = """
 import os
-import sweeps.launch, sweeps.tracking.store, studies.storage
+import joblib, sweeps.launch, sweeps.tracking.store, studies.storage
 from sweeps.cli import main
 main(["validate", "good.yaml"], standalone_mode=False)
 if os.getuid() == 0:  # root may write anywhere; what it imports is open to it alone

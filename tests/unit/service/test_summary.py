@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 import torch
 
 import optimizers
+from optimizers import RULES
 from sweeps.config import Config
 from sweeps.engines.base import Objective
-from sweeps.summary import paste, python_code, yaml_text
+from sweeps.summary import paste, python_code, torch_arguments, yaml_text
 
 JUDGED = Objective("valid/loss", maximize=False)
 
@@ -156,3 +158,11 @@ def test_an_ema_is_pasted_beside_a_schedule_that_it_leaves_alone() -> None:
     assert "scheduler" not in names
     assert "ema_warmup.decay: 0.987654" in paste(chosen, JUDGED)
     assert "scheduler" in run_all(python_code(config(average="ema", average_hypers=own), JUDGED))
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.torch_twin])
+def test_the_arguments_of_torch_s_classes_are_read_without_torch(name: str) -> None:
+    class_name = RULES[name].class_name
+    twin = getattr(torch.optim, class_name, None)
+    known = set() if twin is None else set(inspect.signature(twin).parameters)
+    assert torch_arguments(class_name) == known
