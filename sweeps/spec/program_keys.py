@@ -235,7 +235,7 @@ def _together(own: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
             yield place, f"{dotted(place)}: the macro {shown(word)} is unknown{near} Known: {known}"
         elif name == "program" and "program" not in own:
             yield place, f"{dotted(place)} is ${{program}}, and there is no program; give one"
-    file, at_once = own.get("metrics_file"), own.get("trials_per_device", 1)
-    if isinstance(file, str) and "{trial}" not in file and is_int(at_once) and at_once > 1:
-        text = "metrics_file: trials that run at once would write into one file"
-        yield ("metrics_file",), f"{text}; put {{trial}} into its name, or drop trials_per_device"
+    file = own.get("metrics_file")
+    if isinstance(file, str) and "{trial}" not in file:
+        text = "metrics_file: trials that run at once, of any worker, would write into one file"
+        yield ("metrics_file",), f"{text}; put {{trial}} into its name"
