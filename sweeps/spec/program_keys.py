@@ -38,7 +38,10 @@ _LAUNCH = (
     *("registry", "template_variables"),
 )
 _IMPUTED = ("impute", "impute_while_running")
-_SECRET = re.compile(r"(?i)(^|_)(key|token|secret|password|passwd|credentials)$")
+_SECRET = re.compile(
+    r"(?i)(password|passwd|passphrase|secret|credential|api_?key)s?$|token$"
+    r"|(^|_)(key|pass|auth|pat)$|_pwd$"  # PWD itself is a folder
+)
 _INSTEAD = {
     "repeats": "a script seeds itself: give it a seed under parameters",
     "lanes": "trials_per_device says how many trials run at once",
