@@ -1,8 +1,9 @@
 """`Run`: one trial whose script runs.
 
 Values of the metric come by the client or W&B's library (a socket), by the metrics file, or by
-`name=value` on stdout. Whoever connects to the socket is believed, and so is a metrics file; stdout
-counts for scripts that do neither.
+`name=value` on stdout. What comes by the socket is believed, and so is a metrics file; stdout counts
+for scripts that use neither. A script that has connected may report what it has just printed, so
+that waits for its next word.
 """
 
 from __future__ import annotations
@@ -47,12 +48,14 @@ class Run:
         self._began = time.monotonic()
         self.device_seconds = 0.0
         self._reports = Reports(metric)
-        self._answering: list[Report] = []
+        self._answering: Report | None = None
         self._heard_of = 0  # values that the feed has
         self.stopped = self._diverged = False
         self._ask_at = math.inf  # to end, by SIGTERM
         self._error: str | None = None
         self._pairs = Pairs(metric)
+        self._used = False  # has it reported numbers by the socket?
+        self._held: list[dict[str, float]] = []  # a printed value, and what was printed after it
         self._outputs = [Output(folder / name) for name in OUTPUTS]
         self._file = None if metrics_file is None else MetricsFile(metrics_file)
         self._channel = Channel()
@@ -113,28 +116,28 @@ class Run:
         if child.status in ready and child.look():
             self._read_rest()
 
-    def points(self, most: int) -> list[Point]:
-        """Take up to `most` values for the feed; `decided` is to follow."""
-        self._answering = self._reports.take(most)
-        points = []
-        for report in self._answering:
-            self._heard_of = report.number
-            self._diverged = not math.isfinite(report.value)
-            values, seconds = dict(report.values), self.seconds
-            own = (self.trial.number, report.number, values, seconds, self._diverged)
-            points.append(Point(*own))
-        return points
+    def point(self) -> Point | None:
+        """Take the next value for the feed, if one waits; `decided` is to follow."""
+        report = self._answering = self._reports.take()
+        if report is None:
+            return None
+        self._heard_of = report.number
+        self._diverged = not math.isfinite(report.value)
+        values, seconds = dict(report.values), self.seconds
+        return Point(self.trial.number, report.number, values, seconds, self._diverged)
 
     def decided(self, *, stop: bool) -> None:
         """Answer what the feed has heard; `stop`: the trial is to end."""
         if self._child.over and self._child.code == 0 and not self._reports:
             stop = False  # that was its last value
+        report, self._answering = self._answering, None
+        if report is None:
+            return
         if stop or self._diverged:
-            heeds = all(report.heeds for report in self._answering) and not self._diverged
+            heeds = report.heeds and not self._diverged
             self.stop(LEAVE_SECONDS if heeds and not self.stopped else 0.0)
-        for report in self._answering:
-            if report.to is not None:
-                self._answer(report.to, stop=self.stopped)
+        if report.to is not None:
+            self._answer(report.to, stop=self.stopped)
 
     def stop(self, leave_seconds: float = 0.0) -> None:
         """End the script: by SIGTERM after `leave_seconds`, then by SIGKILL."""
@@ -203,6 +206,8 @@ class Run:
                 self._heard(connection.waiting, connection)
 
     def _heard(self, message: Message, connection: Connection) -> None:
+        if message.values:
+            self._used, self._held = True, []
         if self.stopped:
             if self._ask_at < math.inf:  # it was told before, and goes on
                 self._ask_at = 0.0
@@ -237,8 +242,20 @@ class Run:
         return bool(data)
 
     def _printed(self, which: int, lines: list[str]) -> None:
-        if which == 0 and self._file is None and not self._channel.used:
-            self._told_all([found for found in map(self._pairs.read, lines) if found])
+        for line in lines if which == 0 and self._file is None and not self._used else ():
+            found = self._reports.within(self._pairs.read(line))
+            if self._metric in found:
+                self._tell_held()
+            if self._metric in found and self._channel.connections:
+                self._held = [found, {}]
+            elif self._held:
+                self._held[1] |= found
+            elif found:
+                self._told(found)
+
+    def _tell_held(self) -> None:
+        held, self._held = self._held, []
+        self._told_all(held)
 
     def _read_rest(self) -> None:
         """Read what the script left behind: in its pipes, its file, and as its summary."""
@@ -247,6 +264,7 @@ class Run:
                 if not self._read_output(which):
                     break
             self._printed(which, self._outputs[which].close())
+        self._tell_held()
         if self._file is not None:
             while found := self._file.read():
                 self._told_all(found)
@@ -257,7 +275,7 @@ class Run:
                 self._told({EXIT_CODE: 0.0})
 
     def _answer(self, connection: Connection, *, stop: bool) -> None:
-        self._refused(self._channel.answer(connection, stop=stop))
+        self._refused(connection.answer(stop=stop))
 
     def _refused(self, reasons: list[str]) -> None:
         for why in reasons[:1]:
