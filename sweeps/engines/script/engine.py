@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1  # between two looks at clocks and metrics files
 ASK_SECONDS = 1.0  # between two questions for trials that others may have left
-POINTS_AT_ONCE = 64  # of one trial, before the others are heard again
+ROUNDS = 64  # of reports to the feed, before the scripts are heard again
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class ScriptEngine:
             run.read(ready)
 
     def _report(self, feed: Feed) -> None:
-        """Tell the feed what waits, one value of a trial at a time: each is judged as it came."""
-        for _ in range(POINTS_AT_ONCE):
-            reported = {run: point for run in self._runs if (point := run.point()) is not None}
+        """Tell the feed what waits, in the order in which it came."""
+        for _ in range(ROUNDS):
+            reported = {run: points for run in self._runs if (points := run.points())}
             if not reported:
                 return
-            stop = feed.report(list(reported.values()))
+            stop = feed.report([point for points in reported.values() for point in points])
             for run in reported:
                 run.decided(stop=run.trial.number in stop)
 

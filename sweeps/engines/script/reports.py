@@ -103,13 +103,13 @@ class Reports:
         """Return whether the connection has a value that waits."""
         return any(report.to is connection for report in self._waiting)
 
-    def take(self) -> Report | None:
-        """Take the next value for the feed; nothing counts after one that is not finite."""
-        if not self._waiting:
-            return None
-        taken = self._waiting.popleft()
-        if not math.isfinite(taken.value):
-            self._waiting.clear()
+    def take(self, most: int) -> list[Report]:
+        """Take up to `most` values for the feed, none after one that is not finite."""
+        taken: list[Report] = []
+        while self._waiting and len(taken) < most:
+            taken.append(self._waiting.popleft())
+            if not math.isfinite(taken[-1].value):
+                self._waiting.clear()
         return taken
 
     def drop(self) -> None:

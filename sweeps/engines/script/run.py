@@ -1,9 +1,9 @@
 """`Run`: one trial whose script runs.
 
 Values of the metric come by the client or W&B's library (a socket), by the metrics file, or by
-`name=value` on stdout. What comes by the socket is believed, and so is a metrics file; stdout counts
-for scripts that use neither. A script that has connected may report what it has just printed, so
-that waits for its next word.
+`name=value` on stdout. What comes by the socket is believed, and so is a metrics file; stdout
+counts for scripts that use neither. A script that has connected may report what it has just
+printed, so that waits for its next word.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from sweeps.scripts.program import EXIT_CODE
 
 LEAVE_SECONDS = 5.0
 """For a script that was told to stop, and heeds it, before it is asked by SIGTERM."""
+ONE_BY_ONE = 128
+"""So many values of a trial are judged each by itself; of a flood, a few at once from there."""
 _LAST_LINES = 40
 _READS_AT_END = 1024  # of what is left in a pipe, 64 KiB each
 
@@ -48,7 +50,7 @@ class Run:
         self._began = time.monotonic()
         self.device_seconds = 0.0
         self._reports = Reports(metric)
-        self._answering: Report | None = None
+        self._answering: list[Report] = []
         self._heard_of = 0  # values that the feed has
         self.stopped = self._diverged = False
         self._ask_at = math.inf  # to end, by SIGTERM
@@ -116,28 +118,28 @@ class Run:
         if child.status in ready and child.look():
             self._read_rest()
 
-    def point(self) -> Point | None:
-        """Take the next value for the feed, if one waits; `decided` is to follow."""
-        report = self._answering = self._reports.take()
-        if report is None:
-            return None
-        self._heard_of = report.number
-        self._diverged = not math.isfinite(report.value)
-        values, seconds = dict(report.values), self.seconds
-        return Point(self.trial.number, report.number, values, seconds, self._diverged)
+    def points(self) -> list[Point]:
+        """Take the next value for the feed, of a flood a few; `decided` is to follow."""
+        self._answering = self._reports.take(1 + self._heard_of // ONE_BY_ONE)
+        points = []
+        for report in self._answering:
+            self._heard_of = report.number
+            self._diverged = not math.isfinite(report.value)
+            values, seconds = dict(report.values), self.seconds
+            own = (self.trial.number, report.number, values, seconds, self._diverged)
+            points.append(Point(*own))
+        return points
 
     def decided(self, *, stop: bool) -> None:
         """Answer what the feed has heard; `stop`: the trial is to end."""
         if self._child.over and self._child.code == 0 and not self._reports:
             stop = False  # that was its last value
-        report, self._answering = self._answering, None
-        if report is None:
-            return
         if stop or self._diverged:
-            heeds = report.heeds and not self._diverged
+            heeds = all(report.heeds for report in self._answering) and not self._diverged
             self.stop(LEAVE_SECONDS if heeds and not self.stopped else 0.0)
-        if report.to is not None:
-            self._answer(report.to, stop=self.stopped)
+        for report in self._answering:
+            if report.to is not None:
+                self._answer(report.to, stop=self.stopped)
 
     def stop(self, leave_seconds: float = 0.0) -> None:
         """End the script: by SIGTERM after `leave_seconds`, then by SIGKILL."""

@@ -147,9 +147,7 @@ def _tell(values: dict[str, float], *, summary: bool) -> None:
 def _kept(values: dict[str, float]) -> dict[str, float]:
     """Return the values with names that the sweep takes: see `sweeps.scripts.messages`."""
     return {
-        name: value
-        for name, value in values.items()
-        if 0 < len(name) <= 200 and name.isprintable()
+        name: value for name, value in values.items() if 0 < len(name) <= 200 and name.isprintable()
     }
 
 

@@ -297,16 +297,16 @@ def test_a_trial_that_is_taken_over_finds_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "trials/0/stdout.log").read_text() == "val_loss=1\n"
 
 
-def test_each_value_is_judged_as_it_came(tmp_path: Path) -> None:
+def test_each_value_is_judged_by_itself(tmp_path: Path) -> None:
     class OneAtATime(Remembering):
         def report(self, points: Sequence[Point]) -> set[int]:
             assert len({point.number for point in points}) == len(points)
             return super().report(points)
 
-    script = "print(*(f'val_loss={n}' for n in range(200)), sep='\\n')"
+    script = "print(*(f'val_loss={n}' for n in range(120)), sep='\\n')"
     feed = OneAtATime([{}, {}], judge=lambda point: (point.number, point.epoch) == (1, 81))
     run(program(tmp_path, script, trials_per_device=2), feed)
-    assert feed.curve(0) == list(range(200))
+    assert feed.curve(0) == list(range(120))
     assert feed.curve(1) == list(range(81))
     assert (feed.outcomes[1].ending, feed.outcomes[1].epochs) == (Ending.STOPPED, 81)
 
