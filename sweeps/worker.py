@@ -43,6 +43,7 @@ from sweeps.plan import plan
 from sweeps.pruning import first_epoch, make_pruner
 from sweeps.resuming import make_resuming, own_folder
 from sweeps.sampling import refills
+from sweeps.scripts.child import GRACE_SECONDS as SCRIPT_GRACE_SECONDS
 
 if TYPE_CHECKING:
     import optuna
@@ -94,6 +95,7 @@ class Worker:
             leads=leads,
             lease_seconds=lease_seconds,
         )
+        self._grace = grace
         self._leaving = Leaving(grace, interrupt, self._member.leave)
         self.progress = make_progress(sweep)
 
@@ -194,7 +196,9 @@ class Worker:
         name, study_id = sweep.study.study_name, sweep.study._study_id
         folder = trials_folder(*own_folder(sweep, self._keeping))
         metric = sweep.spec.metric.name
-        return ScriptEngine(Scripts(program, metric, name, study_id, folder, self._device))
+        grace = min(SCRIPT_GRACE_SECONDS, 3 / 8 * self._grace)  # before the engine is cut
+        own = (program, metric, name, study_id, folder, self._device, grace)
+        return ScriptEngine(Scripts(*own))
 
     def _make_feed(self) -> StudyFeed:
         sweep, spec = self._sweep, self._sweep.spec

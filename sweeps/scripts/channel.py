@@ -1,7 +1,8 @@
 """The socket by which a script reports, and the connections to it.
 
 A connection has one report at a time that waits for its answer; what comes beyond waits in the
-kernel, which makes its sender wait. What is no report closes the connection that it came by.
+kernel, which makes its sender wait. A report with a bad name or value is refused; what is no JSON,
+or has no end, closes the connection that it came by.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import json
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sweeps.scripts.messages import LINE_BYTES, Message, RefusedError, from_client
+from sweeps.scripts.messages import LINE_BYTES, GarbageError, Message, RefusedError, from_client
 
 MOST_CONNECTIONS = 64
 """Of one trial at once, whose processes they are; others wait until one of them is closed."""
@@ -35,56 +36,60 @@ class Connection:
         """Return the descriptor to watch while nothing waits for an answer."""
         return self._socket.fileno()
 
-    def read(self) -> None:
+    def read(self) -> list[str]:
         """Read on; afterwards a report may be `waiting`, or the connection may be closed.
 
-        Raises:
-            RefusedError: what came is no report. The connection is closed.
+        Returns why reports were refused.
         """
         try:
             data = self._socket.recv(LINE_BYTES)
         except BlockingIOError:
-            return
+            return []
         except OSError:
             data = b""
         if not data:
             self.close()
-            return
+            return []
         self._buffer += data
-        self._next()
+        return self._next()
 
-    def answer(self, **said: Any) -> None:
+    def answer(self, **said: Any) -> list[str]:
         """Answer the report that waits; the one behind it may wait then.
 
-        Raises:
-            RefusedError: what came behind it is no report. The connection is closed.
+        Returns why reports behind it were refused.
         """
         self.waiting = None
-        try:
-            self._socket.send(json.dumps(said).encode() + b"\n")
-        except OSError:  # it has gone, or sends without reading
-            self.close()
-        if self.open:
-            self._next()
+        self._say(said)
+        return self._next()
 
     def close(self) -> None:
         """End it."""
         self.open, self.waiting = False, None
         self._socket.close()
 
-    def _next(self) -> None:
-        line, found, rest = self._buffer.partition(b"\n")
-        try:
-            if len(line) > LINE_BYTES:
-                raise RefusedError(f"a line is longer than {LINE_BYTES} bytes")
-            if found:
+    def _next(self) -> list[str]:
+        refused: list[str] = []
+        while self.open and self.waiting is None:
+            line, found, rest = self._buffer.partition(b"\n")
+            try:
+                if len(line) > LINE_BYTES:
+                    raise GarbageError(f"a line is longer than {LINE_BYTES} bytes")
+                if not found:
+                    break
                 self._buffer = rest
                 self.waiting = from_client(line)
-        except RefusedError as refused:
-            with suppress(OSError):
-                self._socket.send(json.dumps({"error": str(refused)}).encode() + b"\n")
+            except RefusedError as why:
+                refused.append(str(why))
+                self._say({"error": str(why)})
+                if isinstance(why, GarbageError):
+                    self.close()
+        return refused
+
+    def _say(self, what: Mapping[str, Any]) -> None:
+        try:
+            self._socket.send(json.dumps(what).encode() + b"\n")
+        except OSError:  # it has gone, or sends without reading
             self.close()
-            raise
 
 
 class Channel:
@@ -101,7 +106,6 @@ class Channel:
         self._socket.bind(str(self.path))
         self._socket.listen(MOST_CONNECTIONS)
         self.connections: list[Connection] = []
-        self.used = False  # has a script connected?
 
     def fileno(self) -> int:
         """Return the descriptor to watch."""
@@ -120,27 +124,15 @@ class Channel:
                 found, _ = self._socket.accept()
             except OSError:
                 return
-            self.used = True
             self.connections.append(Connection(found))
 
     def read(self, readable: Callable[[Connection], bool]) -> list[str]:
-        """Read from connections; return why some were closed."""
+        """Read from connections; return why reports were refused."""
         refused = []
         for connection in self.connections:
             if connection.waiting is None and connection.open and readable(connection):
-                try:
-                    connection.read()
-                except RefusedError as why:
-                    refused.append(str(why))
+                refused += connection.read()
         return refused
-
-    def answer(self, connection: Connection, **said: Any) -> list[str]:
-        """Answer a report that waits; return why the connection was closed, if it was."""
-        try:
-            connection.answer(**said)
-        except RefusedError as why:
-            return [str(why)]
-        return []
 
     def close(self) -> None:
         """End all of it, the socket's file too."""

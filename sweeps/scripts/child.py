@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE_SECONDS = 5.0
-"""From SIGTERM to SIGKILL. A worker that is to end has more: see `sweeps.member`."""
+"""From SIGTERM to SIGKILL at most; a worker with a short grace period of its own gives less."""
 GUARDIAN = Path(__file__).with_name("guardian.py")
 _READ_BYTES = 64 * 1024
 

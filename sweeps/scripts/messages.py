@@ -14,12 +14,16 @@ from typing import Any
 LINE_BYTES = 64 * 1024
 """The longest line that is read."""
 NAME_LENGTH = 200
-_NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)))(?!\w|\.\d)"
+_NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)))(?![\w%]|[.,]\d)"
 _NAME = r"[A-Za-z_][\w./-]*"
 
 
 class RefusedError(Exception):
     """A line that says nothing that could be kept; the text says why."""
+
+
+class GarbageError(RefusedError):
+    """A line that is no JSON: what comes behind it is not believed either."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def from_client(line: bytes) -> Message:
     A `summary` is the last word on a metric, which W&B's scripts may say beside its curve.
 
     Raises:
-        RefusedError: it is not that.
+        RefusedError: it is not that; `GarbageError`: it is not JSON.
     """
     found = _mapping(line)
     values = found.get("values")
@@ -86,7 +90,7 @@ def _mapping(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        raise RefusedError("it is not JSON") from None
+        raise GarbageError("it is not JSON") from None
     if not isinstance(found, dict):
         raise RefusedError("it is not an object of JSON")
     return found

@@ -38,7 +38,10 @@ _LAUNCH = (
     *("registry", "template_variables"),
 )
 _IMPUTED = ("impute", "impute_while_running")
-_SECRET = re.compile(r"(?i)(^|_)(key|token|secret|password|passwd|credentials)$")
+_SECRET = re.compile(
+    r"(?i)(password|passwd|passphrase|secret|credential|api_?key)s?$|token$"
+    r"|(^|_)(key|pass|auth|pat)$|_pwd$"  # PWD itself is a folder
+)
 _INSTEAD = {
     "repeats": "a script seeds itself: give it a seed under parameters",
     "lanes": "trials_per_device says how many trials run at once",
@@ -235,7 +238,7 @@ def _together(own: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], s
             yield place, f"{dotted(place)}: the macro {shown(word)} is unknown{near} Known: {known}"
         elif name == "program" and "program" not in own:
             yield place, f"{dotted(place)} is ${{program}}, and there is no program; give one"
-    file, at_once = own.get("metrics_file"), own.get("trials_per_device", 1)
-    if isinstance(file, str) and "{trial}" not in file and is_int(at_once) and at_once > 1:
-        text = "metrics_file: trials that run at once would write into one file"
-        yield ("metrics_file",), f"{text}; put {{trial}} into its name, or drop trials_per_device"
+    file = own.get("metrics_file")
+    if isinstance(file, str) and "{trial}" not in file:
+        text = "metrics_file: trials that run at once, of any worker, would write into one file"
+        yield ("metrics_file",), f"{text}; put {{trial}} into its name"

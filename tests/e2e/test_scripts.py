@@ -136,3 +136,36 @@ def test_a_worker_that_ends_leaves_nothing_and_its_trial_starts_anew(
     first_again, second = processes(tmp_path)  # in the same folder
     assert first_again == first
     assert is_gone(second)
+
+
+STUBBORN = """
+import os, signal, time
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with open(os.path.join(os.environ["SWEEPS_TRIAL_DIR"], "processes"), "a") as file:
+    print(os.getpid(), file=file)
+print("epoch=1 loss=1", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("reports_itself", [False, True])
+def test_a_script_that_ignores_sigterm_ends_within_the_grace(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, reports_itself: bool
+) -> None:
+    write(tmp_path, ["any"], limit="5m")
+    goes_on = "from sweeps import report\nwhile True:\n    report(loss=1)\n    time.sleep(0.1)\n"
+    (tmp_path / "train.py").write_text(
+        STUBBORN.replace("time.sleep(300)\n", goes_on) if reports_itself else STUBBORN
+    )
+    worker = start("run", "sweep.yaml", "--tracking", "none", "--grace", "2s")
+    wait_for(lambda: reports(tmp_path) > 0, 60)
+    [script] = processes(tmp_path)
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=30)
+    assert time.monotonic() - began < 2.5  # of 2 s, and Python's own end
+    assert worker.returncode == 130
+    assert is_gone(script)
+    with closing(sqlite3.connect(tmp_path / "sweeps.db")) as db:
+        assert db.execute("SELECT state FROM trials").fetchall() == [("WAITING",)]

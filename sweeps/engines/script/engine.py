@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1  # between two looks at clocks and metrics files
 ASK_SECONDS = 1.0  # between two questions for trials that others may have left
-POINTS_AT_ONCE = 64  # of one trial
+ROUNDS = 64  # of reports to the feed, before the scripts are heard again
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ class ScriptEngine:
             run.read(ready)
 
     def _report(self, feed: Feed) -> None:
-        reported = {run: run.points(POINTS_AT_ONCE) for run in self._runs}
-        points = [point for found in reported.values() for point in found]
-        if not points:
-            return
-        stop = feed.report(points)
-        for run, found in reported.items():
-            if found:
+        """Tell the feed what waits, in the order in which it came."""
+        for _ in range(ROUNDS):
+            reported = {run: points for run in self._runs if (points := run.points())}
+            if not reported:
+                return
+            stop = feed.report([point for points in reported.values() for point in points])
+            for run in reported:
                 run.decided(stop=run.trial.number in stop)
 
     def _look_at_clocks(self, feed: Feed) -> None:

@@ -76,13 +76,22 @@ class Reports:
                 "once an epoch, or every so many steps"
             )
         self._numbered += 1
-        self._last = values[self._metric]
+        self._last, self._summary = values[self._metric], math.nan
         self._waiting.append(Report(self.beside, self._numbered, self._last, to, heeds))
         self.beside = {}
         return True
 
+    def within(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the values less those whose names would be too many: what is printed is chance."""
+        found = {}
+        for name, value in values.items():
+            if name in self._names or len(self._names) < MOST_NAMES:
+                self._names.add(name)
+                found[name] = value
+        return found
+
     def summarized(self, values: Mapping[str, float]) -> None:
-        """Note a last word on the metric, which may change."""
+        """Note a last word on the metric, until it is reported again."""
         self._summary = values.get(self._metric, self._summary)
 
     def end(self) -> None:

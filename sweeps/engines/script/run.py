@@ -1,8 +1,9 @@
 """`Run`: one trial whose script runs.
 
 Values of the metric come by the client or W&B's library (a socket), by the metrics file, or by
-`name=value` on stdout. Whoever connects to the socket is believed, and so is a metrics file; stdout
-counts for scripts that do neither.
+`name=value` on stdout. What comes by the socket is believed, and so is a metrics file; stdout
+counts for scripts that use neither. A script that has connected may report what it has just
+printed, so that waits for its next word.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sweeps.scripts.program import EXIT_CODE
 
 LEAVE_SECONDS = 5.0
 """For a script that was told to stop, and heeds it, before it is asked by SIGTERM."""
+ONE_BY_ONE = 128
+"""So many values of a trial are judged each by itself; of a flood, a few at once from there."""
 _LAST_LINES = 40
 _READS_AT_END = 1024  # of what is left in a pipe, 64 KiB each
 
@@ -53,6 +56,8 @@ class Run:
         self._ask_at = math.inf  # to end, by SIGTERM
         self._error: str | None = None
         self._pairs = Pairs(metric)
+        self._used = False  # has it reported numbers by the socket?
+        self._held: list[dict[str, float]] = []  # a printed value, and what was printed after it
         self._outputs = [Output(folder / name) for name in OUTPUTS]
         self._file = None if metrics_file is None else MetricsFile(metrics_file)
         self._channel = Channel()
@@ -113,9 +118,9 @@ class Run:
         if child.status in ready and child.look():
             self._read_rest()
 
-    def points(self, most: int) -> list[Point]:
-        """Take up to `most` values for the feed; `decided` is to follow."""
-        self._answering = self._reports.take(most)
+    def points(self) -> list[Point]:
+        """Take the next value for the feed, of a flood a few; `decided` is to follow."""
+        self._answering = self._reports.take(1 + self._heard_of // ONE_BY_ONE)
         points = []
         for report in self._answering:
             self._heard_of = report.number
@@ -203,6 +208,8 @@ class Run:
                 self._heard(connection.waiting, connection)
 
     def _heard(self, message: Message, connection: Connection) -> None:
+        if message.values:
+            self._used, self._held = True, []
         if self.stopped:
             if self._ask_at < math.inf:  # it was told before, and goes on
                 self._ask_at = 0.0
@@ -237,8 +244,20 @@ class Run:
         return bool(data)
 
     def _printed(self, which: int, lines: list[str]) -> None:
-        if which == 0 and self._file is None and not self._channel.used:
-            self._told_all([found for found in map(self._pairs.read, lines) if found])
+        for line in lines if which == 0 and self._file is None and not self._used else ():
+            found = self._reports.within(self._pairs.read(line))
+            if self._metric in found:
+                self._tell_held()
+            if self._metric in found and self._channel.connections:
+                self._held = [found, {}]
+            elif self._held:
+                self._held[1] |= found
+            elif found:
+                self._told(found)
+
+    def _tell_held(self) -> None:
+        held, self._held = self._held, []
+        self._told_all(held)
 
     def _read_rest(self) -> None:
         """Read what the script left behind: in its pipes, its file, and as its summary."""
@@ -247,6 +266,7 @@ class Run:
                 if not self._read_output(which):
                     break
             self._printed(which, self._outputs[which].close())
+        self._tell_held()
         if self._file is not None:
             while found := self._file.read():
                 self._told_all(found)
@@ -257,7 +277,7 @@ class Run:
                 self._told({EXIT_CODE: 0.0})
 
     def _answer(self, connection: Connection, *, stop: bool) -> None:
-        self._refused(self._channel.answer(connection, stop=stop))
+        self._refused(connection.answer(stop=stop))
 
     def _refused(self, reasons: list[str]) -> None:
         for why in reasons[:1]:

@@ -39,6 +39,7 @@ class History:
 
     def __init__(self, step: int) -> None:
         self._step, self._row = step, {}  # type: int, dict[str, float]
+        self.summary: dict[str, float] = {}  # said since the row has the metric
 
     def log(self, data: Any, step: int | None, commit: bool | None) -> None:
         """Add to the row, as `Run.log` does."""
@@ -48,7 +49,10 @@ class History:
             if step > self._step:
                 self.commit()
                 self._step = step
-        self._row.update(_numbers(data))
+        numbers = _numbers(data)
+        self._row.update(numbers)
+        if _METRIC in numbers:
+            self.summary = {}
         if commit or (commit is None and step is None):
             self.commit()
             self._step += 1
@@ -57,7 +61,9 @@ class History:
         """Report the row, if there is something in it."""
         row, self._row = self._row, {}
         if row:
-            _tell(row | {"step": self._step}, summary=False)
+            _tell({**row, "step": self._step}, summary=False)
+        if self.summary:
+            _tell(self.summary, summary=True)
 
 
 _histories: dict[int, History] = {}
@@ -114,6 +120,8 @@ def _summarized(summary: Any, values: Any = None, *_: Any, **__: Any) -> None:
         return
     said = {name: value for name, value in _numbers(values or {}).items() if name == _METRIC}
     if said:
+        for history in _histories.values():
+            history.summary = said
         _tell(said, summary=True)
 
 
@@ -133,7 +141,14 @@ def _numbers(data: Any) -> dict[str, float]:
 
 def _tell(values: dict[str, float], *, summary: bool) -> None:
     with suppress(ValueError):  # the sweep says in the trial's stderr.log what it refuses
-        _line.tell({"values": values, "summary": summary})
+        _line.tell({"values": _kept(values), "summary": summary})
+
+
+def _kept(values: dict[str, float]) -> dict[str, float]:
+    """Return the values with names that the sweep takes: see `sweeps.scripts.messages`."""
+    return {
+        name: value for name, value in values.items() if 0 < len(name) <= 200 and name.isprintable()
+    }
 
 
 def _after(owner: Any, name: str, then: Any) -> None:

@@ -105,3 +105,17 @@ def test_a_refusal_is_the_scripts_error(tmp_path: Path) -> None:
     assert "ValueError: report: the name 'a\\nb' is not one of 1 to 200" in (
         feed.outcomes[0].error or ""
     )
+
+
+def test_a_refusal_does_not_silence_the_script(tmp_path: Path) -> None:
+    script = """
+        from sweeps import report
+        for epoch in (1, 2, 3):
+            try:
+                report({"a\\nb": 1, "val_loss": epoch})
+            except ValueError:
+                report(val_loss=10 * epoch)
+    """
+    feed = Remembering([{}])
+    run(program(tmp_path, script), feed)
+    assert feed.curve() == [10, 20, 30]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from script_runs import Remembering, program, run
 
-from sweeps.engines.base import Ending
+from sweeps.engines.base import Ending, Point
 from sweeps.engines.script import run as script_run
 
 REPORTING = """
@@ -66,7 +67,8 @@ def test_scripts_share_a_device_with_a_folder_each(tmp_path: Path) -> None:
 
 def test_lines_on_stdout_are_reports(tmp_path: Path) -> None:
     script = """
-        print("epoch 1: loss=0.9, valid/acc@5 = 50.5% lr=1e-3")
+        print("epoch 1: loss=0.9, valid/acc@5 = 50.5 lr=1e-3")
+        print("valid/acc@5=1,234.5 valid/acc@5=12% valid/acc@5=1,5")
         print("a bar valid/acc@5=1\\ra bar valid/acc@5=.75", flush=True)
         print("x.valid/acc@5=3 valid/acc@5=4x valid/acc@5=v1.2")
         print("valid/acc@5=-1e2", end="")
@@ -293,3 +295,46 @@ def test_a_trial_that_is_taken_over_finds_its_folder(tmp_path: Path) -> None:
     run(given, second)
     assert (first.curve(), second.curve()) == ([0.0], [1.0])
     assert (tmp_path / "trials/0/stdout.log").read_text() == "val_loss=1\n"
+
+
+def test_each_value_is_judged_by_itself(tmp_path: Path) -> None:
+    class OneAtATime(Remembering):
+        def report(self, points: Sequence[Point]) -> set[int]:
+            assert len({point.number for point in points}) == len(points)
+            return super().report(points)
+
+    script = "print(*(f'val_loss={n}' for n in range(120)), sep='\\n')"
+    feed = OneAtATime([{}, {}], judge=lambda point: (point.number, point.epoch) == (1, 81))
+    run(program(tmp_path, script, trials_per_device=2), feed)
+    assert feed.curve(0) == list(range(120))
+    assert feed.curve(1) == list(range(81))
+    assert (feed.outcomes[1].ending, feed.outcomes[1].epochs) == (Ending.STOPPED, 81)
+
+
+def test_a_client_that_is_not_used_leaves_stdout_to_be_read(tmp_path: Path) -> None:
+    script = """
+        from sweeps import report
+        print("val_loss=3")
+        print("lr=1", flush=True)
+        print("val_loss=2", flush=True)
+        print("lr=2", flush=True)
+    """
+    feed = Remembering([{}])
+    run(program(tmp_path, script), feed)
+    assert [point.values for point in feed.points] == [{"val_loss": 3}, {"lr": 1, "val_loss": 2}]
+    assert feed.outcomes[0].test == {"lr": 2}
+
+
+def test_names_on_stdout_that_are_too_many_are_passed_over(tmp_path: Path) -> None:
+    script = """
+        for n in range(2000):
+            print(f"name{n}={n}")
+        print("val_loss=1 another=2 name5=6")
+    """
+    feed = Remembering([{}])
+    run(program(tmp_path, script), feed)
+    assert feed.outcomes[0].ending is Ending.TRAINED
+    values = feed.points[0].values
+    assert len(values) == 1000
+    assert (values["val_loss"], values["name5"], values["name998"]) == (1, 6, 998)
+    assert "another" not in values

@@ -123,3 +123,42 @@ def test_runs_that_are_not_the_sweeps_are_not_heard(tmp_path: Path) -> None:
     run_here(tmp_path, script, feed)
     assert feed.outcomes[0].ending is Ending.TRAINED, feed.outcomes[0].traceback
     assert feed.curve() == [0.5]
+
+
+def test_a_value_that_is_logged_supersedes_an_earlier_summary(tmp_path: Path) -> None:
+    script = """
+        import sys, wandb
+        with wandb.init() as run:
+            run.summary["val_loss"] = 0.9
+            wandb.log({"val_loss": 0.5})
+            if "1" in sys.argv:
+                run.log({"val_loss": 0.4}, step=7)  # waits for the end of the run
+                run.summary["val_loss"] = 0.25
+    """
+    feed = Remembering([{"late": 0}, {"late": 1}])
+    run_here(tmp_path, script, feed)
+    assert [feed.curve(0), feed.curve(1)] == [[0.5], [0.5, 0.4, 0.25]]
+
+
+def test_names_that_cannot_be_kept_cost_nothing_else(tmp_path: Path) -> None:
+    script = """
+        import wandb
+        with wandb.init():
+            for epoch in range(3):
+                wandb.log({"val_loss": epoch, "a\\nb": 1, "x" * 300: 2, "lr": 3})
+    """
+    feed = Remembering([{}])
+    run_here(tmp_path, script, feed)
+    assert feed.curve() == [0, 1, 2]
+    assert feed.points[0].values.keys() == {"val_loss", "lr", "step"}
+
+
+def test_a_script_that_only_imports_it_is_read_from_stdout(tmp_path: Path) -> None:
+    script = """
+        import wandb
+        for epoch in range(3):
+            print(f"val_loss={epoch}", flush=True)
+    """
+    feed = Remembering([{}])
+    run_here(tmp_path, script, feed)
+    assert feed.curve() == [0, 1, 2]

@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sweeps.config import Config, ScriptConfig, read_config
 from sweeps.scripts.program import DEFAULT_COMMAND, EXIT_CODE, Program
 from sweeps.spec import Spec, differences, load_spec
+from sweeps.spec.faults import SpecError
 from sweeps.spec.models import EarlyTerminate
 from sweeps.spec.yaml_1_1 import read_yaml_1_1
 
@@ -279,3 +280,32 @@ def test_yaml_1_1_leaves_dates_as_text_and_refuses_types() -> None:
     document = read_yaml_1_1("a: !!python/object/apply:os.system [ls]\nb: !!int x\n")
     assert [line for line, _ in document.errors] == [1, 2]
     assert document.data == {"a": None, "b": None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PGPASSWORD",
+        "DB_PASS",
+        "APIKEY",
+        "MYSQL_PWD",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "credentials",
+    ],
+)
+def test_a_name_of_a_secret_is_refused(load: Load, name: str) -> None:
+    with pytest.raises(SpecError, match=rf"env\.{name} is a secret"):
+        load(f"{SMALL}env: {{{name}: abc}}\n")
+
+
+def test_a_url_with_a_password_is_refused_by_any_name(load: Load) -> None:
+    with pytest.raises(SpecError, match=r"env\.DATABASE_URL is a secret"):
+        load(f"{SMALL}env: {{DATABASE_URL: 'postgresql://me:pw@host/x'}}\n")
+
+
+def test_names_that_look_like_secrets_are_not_refused(load: Load) -> None:
+    names = ["PWD", "MAX_TOKENS", "TOKENIZERS_PARALLELISM", "MONKEY", "COMPASS", "DATABASE_URL"]
+    found = load(f"{SMALL}env: {{{', '.join(f'{name}: abc' for name in names)}}}\n").program
+    assert found is not None
+    assert list(found.env) == names

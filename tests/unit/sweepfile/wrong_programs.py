@@ -61,7 +61,6 @@ parameters: {lr: {min: 0.1, max: 0.2}}
 command: ["${env}", python, "${program}", "${arg}", "a ${args} b", "${envvar:HOME}", 8, null]
 metric: {goal: max, impute: worst}
 early_terminate: {type: hyperband}
-trials_per_device: 2
 metrics_file: metrics.jsonl
 env: {WANDB_API_KEY: abc}
 parameters:
@@ -81,17 +80,17 @@ parameters:
             "2: metric.goal 'max' is unknown. Known: minimize, maximize",
             "3: early_terminate: nobody knows how often a script reports, so hyperband needs"
             " min_iter, or max_iter and s; asha needs neither",
-            "5: metrics_file: trials that run at once would write into one file; put {trial} into"
-            " its name, or drop trials_per_device",
-            f"6: env.WANDB_API_KEY is a secret, {_STORED} every trial has that too",
-            "8: parameters.a takes one key, parameters, with a mapping",
-            "9: parameters.b takes one key, parameters, with a mapping",
-            r"10: parameters.new\nline; rm -rf /: min 2 is greater than max 1",
-            r"11: parameters has the name 'nul\x00'; give text without NUL, 400 characters at most"
+            "4: metrics_file: trials that run at once, of any worker, would write into one file;"
+            " put {trial} into its name",
+            f"5: env.WANDB_API_KEY is a secret, {_STORED} every trial has that too",
+            "7: parameters.a takes one key, parameters, with a mapping",
+            "8: parameters.b takes one key, parameters, with a mapping",
+            r"9: parameters.new\nline; rm -rf /: min 2 is greater than max 1",
+            r"10: parameters has the name 'nul\x00'; give text without NUL, 400 characters at most"
             " with what is above it",
-            "12: parameters.d is a list; write {values: [...]} to search it",
-            "13: parameters.e has text with NUL or half a character in it",
-            "14: the key 'on' is not text; put it in quotes",
+            "11: parameters.d is a list; write {values: [...]} to search it",
+            "12: parameters.e has text with NUL or half a character in it",
+            "13: the key 'on' is not text; put it in quotes",
         ],
     ),
     "a program's grid and known configurations": (
