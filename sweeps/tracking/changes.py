@@ -91,8 +91,6 @@ def _since(item: Pending, export: Export) -> Change:
     trial = item.trial
     points = runs.points(trial, item.curves)
     last = max([export.last_step, *(point.step for point in points)])
-    if trial.state not in runs.STATUS:  # who takes it over may test the last epoch anew
-        points = [p for p in points if p.step < last or not p.key.startswith("test/")]
     start = runs.started(trial)
     change = Change(trial.trial_id, export.run_id, export.run_id, last, start=start, points=points)
     if trial.state in runs.STATUS:

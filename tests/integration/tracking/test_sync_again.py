@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow_reads import assert_agree, child_runs, history, parent_run, rows
 
-from studies import Drawn, Report, cancel_trials, create_sweep, get_sweep, open_storage
+from studies import Drawn, cancel_trials, create_sweep, get_sweep, open_storage
 from sweeps.retry import retry
 from sweeps.tracking import sync
 from tests.integration.studies.databases import hand_all_back, set_status
@@ -136,16 +136,3 @@ def test_two_sweeps_of_one_name_do_not_mix(full: Any, uri: str, tmp_path: Path) 
         assert sync(other, "digits", uri).runs == 1  # its own parent
     client = MlflowClient(uri)
     assert_agree(full, client)
-
-
-def test_a_last_epoch_that_is_tested_anew_has_the_new_test_point_only(study: Any, uri: str) -> None:
-    trial_id = study.start()
-    study.report(trial_id, 1, 0.5)
-    study.storage.report([Report(trial_id, 1, None, {"test/accuracy": 0.5})])
-    sync(study.storage, "digits", uri)  # the worker dies before it ends the trial
-    hand_all_back(study.storage, study.study_id)
-    assert study.start() == trial_id
-    study.storage.draw([Drawn(trial_id, {}, rewind=1)])
-    study.end(trial_id, "complete", 0.5, epochs=1)
-    sync(study.storage, "digits", uri)
-    assert_agree(study, MlflowClient(uri))
