@@ -76,6 +76,13 @@ class Budget:
         """Return that the wall clock is spent; unlike the other limits it ends running trials."""
         return f"{seconds:.0f} s have passed (budget.time)" if seconds >= self.time else None
 
+    def full(self) -> str:
+        """Return that others hold the last places, in words."""
+        return (
+            f"all {self.trials:.0f} places of budget.trials are taken, some by RUNNING trials of a "
+            "program that works on this study through Optuna"
+        )
+
     def _hits(self, spent: Spent) -> bool:
         if self.target is None:
             return False

@@ -32,6 +32,7 @@ from sweeps.pruning import stopped
 from sweeps.resuming import Begun, Resuming
 
 DRAINED = "drained"
+NOTHING_LEFT = "nothing is left to run"
 LOST = "lost"  # another process ended or took the trial; nothing more of it is written
 WAIT_SECONDS = 0.2  # between two looks at what other workers have left
 
@@ -135,7 +136,7 @@ class StudyFeed:
                 return []
             if claim.order.control == "run" and not claim.leases and not claim.given_up:
                 if not claim.elsewhere:
-                    self.ended = self._nothing_left(claim, trials)
+                    self.ended = self._nothing_left(claim)
                     return []
                 time.sleep(WAIT_SECONDS)
         return []
@@ -210,13 +211,11 @@ class StudyFeed:
             self._holding.drop(self._held.pop(number).trial_id)
         self._changed()
 
-    def _nothing_left(self, claim: Claim, trials: Sequence[FrozenTrial]) -> str:
-        if claim.full:
-            return (
-                f"all {self._rules.budget.trials:.0f} places of budget.trials are taken, some by "
-                "RUNNING trials of a program that works on this study through Optuna"
-            )
-        return self._exhausted(trials) or "nothing is left to run"
+    def _nothing_left(self, claim: Claim) -> str:
+        self._spent.look(trials := self._storage.glance(self._study._study_id, ()))
+        if (met := self._rules.budget.met(self._spent, self._elapsed())) is not None:
+            return met  # others have ended their trials since the look before the claim
+        return self._rules.budget.full() if claim.full else self._exhausted(trials) or NOTHING_LEFT
 
     def _given(self, asked: Sequence[Asked]) -> list[Trial]:
         """Return the trials to train, those that were begun before from where they go on."""

@@ -36,8 +36,8 @@ class Reports:
 
     @property
     def stopped(self) -> bool:
-        """Whether the trial was told to stop before its last epoch."""
-        return self._told and self.epoch < self._epochs
+        """Whether the trial was told to stop at another epoch than its last; more may follow."""
+        return self._told and self.epoch != self._epochs
 
     def add(self, values: Mapping[str, float]) -> bool:
         """Take in a report; return whether the trial is to stop.

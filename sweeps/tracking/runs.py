@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -120,22 +120,27 @@ def params(trial: TrialRow) -> dict[str, str]:
     """Return the effective values as MLflow stores them: text, cut with a mark where too long."""
     found: dict[str, str] = {}
     for name, value in flat(trial).items():
-        taken, more = key(name), 1
-        while taken in found:  # two names that differ in what MLflow does not take
-            more += 1
-            taken = f"{key(name)[: _KEY_LIMIT - 10]}_{more}"
-        found[taken] = cut(str(value), _PARAM_LIMIT)
+        found[_free_key(name, found)] = cut(str(value), _PARAM_LIMIT)
     return found
+
+
+def _free_key(name: str, taken: Container[str]) -> str:
+    """Return the name's key, numbered where another name has it: they differ in what is lost."""
+    free, more = key(name), 1
+    while free in taken:
+        more += 1
+        free = f"{key(name)[: _KEY_LIMIT - 10]}_{more}"
+    return free
 
 
 def points(trial: TrialRow, curves: Curves) -> list[Point]:
     """Return the points of the curves, by name and step."""
     start = started(trial)
-    return [
-        Point(key(name), value, start + step, step)
-        for name, curve in sorted(curves.items())
-        for step, value in curve
-    ]
+    found: dict[str, list[Point]] = {}
+    for name, curve in sorted(curves.items()):
+        taken = _free_key(name, found)
+        found[taken] = [Point(taken, value, start + step, step) for step, value in curve]
+    return [point for curve in found.values() for point in curve]
 
 
 def final_points(trial: TrialRow) -> list[Point]:

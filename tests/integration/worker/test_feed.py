@@ -98,6 +98,20 @@ def test_several_at_once_do_not_exceed_the_budget(opened: Callable[..., Any]) ->
     assert states(made.sweep) == ["RUNNING"] * 6
 
 
+def test_trials_that_end_between_the_look_and_the_claim_have_run(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = opened()
+    storage, study_id = made.feed._storage, made.sweep.study._study_id
+    trials = made.feed.take(6)
+    looks, look = [storage.glance(study_id, ())], storage.glance
+    for trial in trials:
+        play(made.feed, trial, [0.5])
+    monkeypatch.setattr(storage, "glance", lambda *given: looks.pop() if looks else look(*given))
+    assert made.feed.take(1) == []
+    assert made.feed.ended == "all 6 trials have run"
+
+
 def test_each_ending_is_one_state_with_its_reason(opened: Callable[..., Any]) -> None:
     made = opened()
     trials = made.feed.take(4)

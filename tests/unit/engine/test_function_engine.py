@@ -428,3 +428,15 @@ def test_a_configuration_without_a_schedule_of_feedback_is_not_moved(tmp_path: P
     chosen: Config = config(schedule="cosine")
     call(function, tmp_path, feed=ListFeed(Trial(0, chosen, (1,))))
     assert rates == [0.7]
+
+
+@pytest.mark.parametrize(("stop", "stopped"), [(3, False), (10, True)])
+def test_a_stop_beyond_the_last_epoch_is_a_stop(stop: int, stopped: bool, tmp_path: Path) -> None:
+    class Feed(ListFeed):
+        def report(self, points: Sequence[Point]) -> set[int]:
+            super().report(points)
+            return {point.number for point in points if point.epoch == stop}
+
+    feed = Feed(Trial(0, config(epochs=3), (7,)))
+    call(reporting(*(1 / n for n in range(1, 60))), tmp_path, feed=feed)
+    assert (feed.outcomes[0].ending is Ending.STOPPED) is stopped

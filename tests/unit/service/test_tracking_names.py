@@ -35,3 +35,10 @@ def test_a_run_s_name_is_one_short_line_of_text() -> None:
 def test_a_cell_of_the_description_is_neither_markdown_nor_html() -> None:
     assert parent._short("a|b\n<img src=x>[l](u)`c`*") == (r"a\|b\\n\<img src=x\>\[l\](u)\`c\`\*")
     assert parent._short(0.1234567) == "0.12346"
+
+
+def test_two_curves_that_mlflow_takes_for_one_stay_two() -> None:
+    found = runs.points(row({}), {"a+b": [(1, 0.5), (2, 0.25)], "a*b": [(1, 3.0)], "c": [(1, 4.0)]})
+    assert [(p.key, p.step, p.value) for p in found] == [
+        *(("a_b", 1, 3.0), ("a_b_2", 1, 0.5), ("a_b_2", 2, 0.25), ("c", 1, 4.0))
+    ]
