@@ -66,11 +66,12 @@ class Leaving:
             self._cut()
             if self._over.wait(AGAIN_SECONDS):
                 return
+        # A study DB that does not answer must not hold the process up.
+        giving_up = threading.Thread(target=self._give_up, daemon=True)
+        giving_up.start()
+        giving_up.join(max(self._began + self._grace - time.monotonic(), 0.0))
         try:
-            self._give_up()
+            if sys.stdout.isatty():  # where the live table has hidden the cursor
+                os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
         finally:
-            if sys.stdout.isatty():
-                os.write(
-                    sys.stdout.fileno(), b"\x1b[?25h\n"
-                )  # the live table has hidden the cursor
             os._exit(LEFT_EXIT_CODE)

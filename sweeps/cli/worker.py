@@ -90,7 +90,7 @@ def worker(study: str, storage: str, **given: Any) -> None:
         return
     logs = in_json(given["log"], study, sys.stdout if led else sys.stderr, errors=not led)
     if given["wait"]:
-        _wait_for(study, storage)
+        _wait_for(study, storage, logs=logs)
     own = {**options.terms(given), "idle_exit": given["idle_exit"] or math.inf}
     if _work(study, storage, own, given, logs=logs):
         sys.exit(DRAINED_EXIT_CODE)
@@ -199,11 +199,11 @@ def _ended_with_its_leader() -> Iterator[None]:
         over.set()
 
 
-def _wait_for(study: str, storage: str) -> None:
+def _wait_for(study: str, storage: str, *, logs: bool) -> None:
     """Wait until `study` is a sweep; a study DB without tables, or out of reach, is waited for."""
     from studies import NoStudiesError, get_sweep, open_storage, retrying
 
-    click.echo(f"Waiting for study '{study}'")
+    tell(f"Waiting for study '{study}'", logs=logs)
     while True:
         with (
             suppress(NoStudiesError),

@@ -30,7 +30,7 @@ def turn_products(graph: fx.Graph) -> None:
     """Make a transposed product [K, n, m] of `(x y)^T` as `y^T x^T`, in the order that is wanted.
 
     The gradient of a linear layer's weight [K, out, in] comes as the transpose of `x^T dy`, and
-    to put that beside the others each number would be fetched from another row.
+    to put that beside the others (a copy) each number would be fetched from another row.
     """
     nodes: list[Any] = list(graph.nodes)
     for node in nodes:
@@ -39,8 +39,10 @@ def turn_products(graph: fx.Graph) -> None:
         product = _without_views(node.args[0])
         if product.target is not _BMM or _is_written(product):
             continue
+        if not all(user.target is _CLONE and _is_contiguous(user) for user in node.users):
+            continue  # who asks for its strides, or for a part of it
         x, y = product.args
-        with graph.inserting_before(node):
+        with graph.inserting_before(product):
             turned = [graph.call_function(_PERMUTE, (each, [0, 2, 1])) for each in (y, x)]
             new = graph.call_function(_BMM, tuple(turned))
         for made, like in zip(turned, (y, x), strict=True):
@@ -62,10 +64,6 @@ def drop_no_ops(graph: fx.Graph) -> None:
         copied = node.target not in (*_SAME, *_VIEWS, _EXPAND)
         if not copied or _is_copy_of(node, same, uses):
             uses.give(node, node, same)
-            for view in uses.sharing(node) if copied else ():
-                value = view.meta["val"]
-                place = value.size(), value.stride(), value.storage_offset()
-                view.meta["val"] = same.meta["val"].as_strided(*place)
             node.replace_all_uses_with(same)
             graph.erase_node(node)
 
@@ -74,8 +72,6 @@ def _is_copy_of(node: Any, same: Any, uses: Uses) -> bool:
     """Is it a copy of what does not change while the copy is there, nor the copy?"""
     one = node.target in _TIMES and isinstance(node.args[1], int | float) and node.args[1] == 1
     if node.target is not _CLONE and not one:
-        return False
-    if not all(is_tensor(x) and layout(x)[:2] == layout(node)[:2] for x in uses.sharing(node)):
         return False
     made, last = uses.place[node], max(uses.of(node), default=-1)
     if uses.is_own(same) and max(uses.of(same)) == made:
@@ -126,6 +122,10 @@ def _contiguous(graph: fx.Graph, node: Any, axes: list[int]) -> Any:
     made = graph.call_function(_CLONE, (turned,), {"memory_format": torch.contiguous_format})
     made.meta["val"] = turned.meta["val"].clone(memory_format=torch.contiguous_format)
     return made
+
+
+def _is_contiguous(node: Any) -> bool:
+    return bool(node.meta["val"].is_contiguous())
 
 
 def _is_transpose(node: Any) -> bool:

@@ -36,6 +36,53 @@ def test_compiled_steps_give_the_curves_of_one_by_one() -> None:
     assert_equal(lanes, serially(task, ListFeed(*trials)))
 
 
+class Held(nn.Module):
+    """Has a tensor that is neither a parameter nor a buffer, and reads it through a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.arange(4.0) / 2
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x * self.scale.view(1, 4).sigmoid())
+
+
+class Sliced(nn.Module):
+    """Reads a part of a transposed product [16, 16], and the whole later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+        self.weight = nn.Parameter(torch.randn(16, 16) / 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x)
+        part = (hidden @ self.weight).t()[:8]
+        return self.last(torch.cat([part.t(), hidden.tanh()[:, 8:]], 1))
+
+
+class Gated(nn.Module):
+    """Reads a part of a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.value, self.last = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = self.gate(x).log_softmax(-1)[:, :3]
+        return self.last(gate * self.value(x).tanh()[:, 3:])
+
+
+@pytest.mark.parametrize("model", [Held, Sliced, Gated])
+def test_memory_that_something_else_reads_is_left_alone(model: type[nn.Module]) -> None:
+    task = replace(task_of("iris-mlp"), model=model)
+    trials = [replace(trial, config=config(batch_size=16)) for trial in elementwise(4)]
+    lanes = ListFeed(*trials)
+    assert in_lanes(task, lanes, 4) == []
+    assert_equal(lanes, serially(task, ListFeed(*trials)))
+
+
 def test_a_step_that_depends_on_numbers_is_not_traced_and_trains() -> None:
     def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         value = nn.functional.cross_entropy(output, target)
