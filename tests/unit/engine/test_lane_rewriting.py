@@ -133,7 +133,7 @@ def constant(p: Tensor, _: Tensor) -> list[Tensor]:
 
 
 def batched(p: Tensor) -> Tensor:
-    return p.view(2, 2, 6)
+    return p.reshape(2, 2, 6)
 
 
 def part_of_a_product(p: Tensor, m: Tensor) -> list[Tensor]:
@@ -223,7 +223,7 @@ UNARY = [
     lambda x: x * 1,
     lambda x: x.view(4, 6),
     lambda x: x.log_softmax(-1),
-    lambda x: x.view(6, 4).t() * HELD.view(1, 6),
+    lambda x: x.reshape(6, 4).t() * HELD.view(1, 6),
     lambda x: (
         torch.bmm(batched(x).transpose(1, 2), batched(x)).transpose(1, 2)[:, :2].reshape(4, 6)
     ),
