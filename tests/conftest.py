@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import uuid
 import warnings
@@ -15,6 +16,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: more threads only wait for each other
+# A script's `python` is the first on the worker's PATH, as where an environment is active.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")
