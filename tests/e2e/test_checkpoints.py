@@ -29,6 +29,8 @@ TASK = SLOW_TASK.replace(
 def make():""",
 )
 TASK = "import os\n" + TASK.replace("loss=F.cross_entropy", "loss=loss")
+# So slow that none has ended when the other worker, whose start takes its time, is under way.
+TASK = TASK.replace("time.sleep(0.002)", "time.sleep(0.01)")
 TEXT = SWEEP.replace("task: iris-mlp", "task: counted.py:make").replace("epochs: 6", "epochs: 40")
 TEXT = TEXT.replace("run_cap: 12", "run_cap: 2") + "batch_size: 15\nearly_terminate: none\n"
 
