@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,11 @@ REQUEST, ANSWER = "request.json", "answer.json"
 LOOK_SECONDS = 0.01
 
 
-def write_request(folder: Path, file: Path, overrides: Mapping[str, Any]) -> Path:
-    """Ask for a look at a sweep file; return the request that a worker answers."""
+def write_request(folder: Path, spec: Spec) -> Path:
+    """Ask for a look at a sweep's file as it was read; return the request that a worker answers."""
     request = folder / REQUEST
-    request.write_text(json.dumps({"file": str(file.absolute()), "overrides": dict(overrides)}))
+    overrides = {"device": spec.device, "workers": spec.workers}  # which the command line may give
+    request.write_text(json.dumps({"file": str(spec.path.absolute()), "overrides": overrides}))
     return request
 
 

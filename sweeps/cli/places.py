@@ -59,7 +59,7 @@ def _here(
             from sweeps.checking import answered, write_request
 
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="sweeplane-")))
-        request = write_request(folder, spec.path, {"device": spec.device})
+        request = write_request(folder, spec)
     places = stack.enter_context(starting(url, devices, command, logs=logs, request=request))
     if request is None:
         return places, {}

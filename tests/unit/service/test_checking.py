@@ -22,7 +22,7 @@ def sweep(folder: Path, metric: str = "valid/loss") -> Spec:
 
 def test_another_process_says_what_the_task_is_like(tmp_path: Path) -> None:
     spec = sweep(tmp_path)
-    request = write_request(tmp_path, spec.path, {"device": "cpu"})
+    request = write_request(tmp_path, spec)
     began = time.monotonic()
     threading.Timer(0.3, answer, [request]).start()
     found, own = answered(request, lambda: True)(spec), open_task(spec)
@@ -36,7 +36,7 @@ def test_another_process_says_what_the_task_is_like(tmp_path: Path) -> None:
 
 def test_what_is_refused_is_refused_in_the_same_words(tmp_path: Path) -> None:
     spec = sweep(tmp_path, "valid/nonsense")
-    request = write_request(tmp_path, spec.path, {})
+    request = write_request(tmp_path, spec)
     answer(request)
     with pytest.raises(UserError) as here:
         open_task(spec)
@@ -46,8 +46,17 @@ def test_what_is_refused_is_refused_in_the_same_words(tmp_path: Path) -> None:
     assert "valid/nonsense" in str(here.value)
 
 
+def test_what_the_command_line_overrides_in_the_file_is_not_read_there(tmp_path: Path) -> None:
+    file = sweep(tmp_path).path
+    file.write_text(f"{file.read_text()}workers: plenty\ndevice: tpu\n")
+    spec = load_spec(file, {"workers": 2, "device": "cpu"})
+    request = write_request(tmp_path, spec)
+    answer(request)
+    assert answered(request, lambda: False)(spec).epochs == 60
+
+
 def test_without_anybody_it_looks_itself(tmp_path: Path) -> None:
     spec = sweep(tmp_path)
-    request = write_request(tmp_path, spec.path, {})
+    request = write_request(tmp_path, spec)
     found = answered(request, lambda: False)(spec)
     assert found.tasks({}).batch_size == 16
